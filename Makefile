@@ -1,0 +1,41 @@
+# Every target sets up .venv from requirements.lock by itself; a second call starts at once.
+PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+READY := .venv/.ready
+ARGS ?=
+
+.PHONY: run test check serve repro lock help
+
+run: $(READY) ## the whole pipeline: data to a packaged, audited model (ARGS="--set train.epochs=3")
+	@lsgmer run $(ARGS)
+
+test: $(READY) ## every test
+	@pytest $(ARGS)
+
+check: $(READY) ## ruff, mypy, import layers
+	@ruff format --check .
+	@ruff check .
+	@mypy
+	@lint-imports
+
+serve: $(READY) ## serve the champion on localhost:3000
+	@lsgmer serve $(ARGS)
+
+repro: $(READY) ## the same pipeline through DVC alone, without Prefect
+	@dvc repro $(ARGS)
+
+lock: $(READY) ## make requirements.lock anew from pyproject.toml
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--group dev pyproject.toml -o requirements.lock
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): requirements.lock pyproject.toml
+	@echo "setting up .venv from requirements.lock"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,83 @@
+"""Hashes, versions and the state of the source: what a card's papers are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from lsgmer.types import SourceState, digest
+
+SOURCE_FOLDERS = ("lsgmer", "serving", "flows")
+SOURCE_FILES = ("dvc.yaml", "pyproject.toml", "requirements.lock")
+VERSIONED = ("torch", "torchaudio", "transformers", "numpy", "scikit-learn", "accelerate", "safetensors", "soundfile")
+ORIGIN = Path(".lsgmer/origin.json")  # in a workspace that got a copy of the source: whose copy
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 (64 hex digits) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_md5(path: Path) -> str:
+    """Return the md5 of a file's bytes: DVC's name for it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def dvc_md5(path: Path) -> str:
+    """Return what dvc.lock records for `path`: a file's md5, or a folder's `....dir`.
+
+    A folder's is the md5 of the JSON list of {"md5", "relpath"} of its files, sorted by relpath
+    (https://dvc.org/doc/user-guide/project-structure/internal-files).
+    """
+    if path.is_file():
+        return file_md5(path)
+    entries = [
+        {"md5": file_md5(file), "relpath": file.relative_to(path).as_posix()}
+        for file in path.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    ]
+    entries.sort(key=lambda entry: tuple(entry["relpath"].split("/")))
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def library_versions(names: tuple[str, ...] = VERSIONED) -> dict[str, str]:
+    """Return the installed version of each library that decides the bits of a result."""
+    return {name: metadata.version(name) for name in names}
+
+
+def source_files(root: Path) -> list[Path]:
+    """Return the files that make up the program, sorted: code, page and pipeline, but no tests."""
+    found = [root / name for name in SOURCE_FILES if (root / name).is_file()]
+    for folder in SOURCE_FOLDERS:
+        found += [p for p in (root / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    return sorted(found)
+
+
+def source_state(root: Path) -> SourceState:
+    """Return the commit, dirty flag and digest of the source under `root`; commit is None without git."""
+    content = digest({file.relative_to(root).as_posix(): file_sha256(file) for file in source_files(root)})
+    if (root / ORIGIN).is_file():
+        origin = SourceState.model_validate_json((root / ORIGIN).read_text())
+        changed = origin.source_sha256 != content
+        return SourceState(commit=origin.commit, dirty=changed or origin.dirty, source_sha256=content)
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--", *SOURCE_FOLDERS, *SOURCE_FILES)
+    if commit is None or changes is None:
+        return SourceState(commit=None, dirty=None, source_sha256=content)
+    return SourceState(commit=commit, dirty=bool(changes), source_sha256=content)
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """Return git's answer, or None without git, a repository or a commit."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

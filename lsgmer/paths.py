@@ -1,0 +1,81 @@
+"""Where things stand in a workspace: the folder that holds dvc.yaml, params.yaml and data/."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """One workspace. Stages run with it as the current folder, so `Workspace.here()` is what they use."""
+
+    root: Path
+
+    @classmethod
+    def here(cls) -> Workspace:
+        """Return the workspace of the current folder."""
+        return cls(Path.cwd())
+
+    def data(self, stage: str) -> Path:
+        """Return the output folder of `stage`: data/STAGE."""
+        return self.root / "data" / stage
+
+    @property
+    def params(self) -> Path:
+        """The parameters that DVC watches."""
+        return self.root / "params.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """DVC's record of what made what."""
+        return self.root / "dvc.lock"
+
+    @property
+    def state(self) -> Path:
+        """Ignored local state: champion pointer, promotion log, locks, scratch."""
+        return self.root / ".lsgmer"
+
+    @property
+    def scratch(self) -> Path:
+        """Resumable work; safe to delete when nothing runs."""
+        return self.state / "scratch"
+
+    @property
+    def champion(self) -> Path:
+        """The pointer to the model that is served."""
+        return self.state / "champion.json"
+
+    @property
+    def bentos(self) -> Path:
+        """The project-local BentoML store (BENTOML_HOME)."""
+        return self.root / ".bentoml"
+
+    @property
+    def reports(self) -> Path:
+        """Reports for people, with timestamps; nothing downstream reads them."""
+        return self.root / "reports"
+
+    @property
+    def runs(self) -> Path:
+        """One folder of papers per scheduled run."""
+        return self.root / "runs"
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
