@@ -1,0 +1,71 @@
+"""Stage `controls`: what the fused model must beat. Audio only and text only, trained apart, and a linear baseline."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from lsgmer import checkpoint
+from lsgmer.batching import FeatureSplit
+from lsgmer.fitting import check_parts, fit
+from lsgmer.params import Params
+from lsgmer.paths import Workspace, write_atomically
+from lsgmer.runtime import run_stage, set_threads
+
+
+def run(workspace: Workspace, params: Params) -> None:
+    """Train each control on data/features/{train,valid} and write it to data/controls/NAME."""
+    set_threads(params.runtime.threads)
+    features, out = workspace.data("features"), workspace.data("controls")
+    train, valid = FeatureSplit.load(features / "train"), FeatureSplit.load(features / "valid")
+    check_parts(train, valid)
+    out.mkdir(parents=True, exist_ok=True)
+    finished = []
+    for name in params.controls.variants:
+        if name not in train.dimensions:
+            print(f"{name} only: left out, the features have no {name}")
+            continue
+        fitted = fit(train, valid, params, (name,), workspace.scratch)
+        card = checkpoint.save(out / name, fitted.model, fitted.card)
+        finished.append(fitted)
+        print(f"{name} only: valid balanced accuracy {card.valid_metrics['valid_balanced_accuracy']:.3f}", flush=True)
+    linear = fit_linear(train, params.controls.linear_c, params.runtime.seed)
+    checkpoint.save_linear(out / "linear", linear)
+    notes = {"c": params.controls.linear_c, "features": "mean and sd over time per modality, presence", "n": len(train)}
+    write_atomically(out / "linear" / "notes.json", json.dumps(notes, indent=2, sort_keys=True) + "\n")
+    for fitted in finished:
+        fitted.forget()
+
+
+def fit_linear(train: FeatureSplit, c: float, seed: int) -> checkpoint.Linear:
+    """Fit multinomial logistic regression (L2, strength 1 / `c`, balanced) on standardised pooled features.
+
+    A class absent from training gets an intercept of -30: never predicted, still a probability.
+    """
+    values = checkpoint.pooled(train)
+    mean, scale = values.mean(0), values.std(0)
+    scale[scale < 1e-8] = 1.0
+    model = LogisticRegression(C=c, max_iter=2000, class_weight="balanced", random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit((values - mean) / scale, train.labels)
+    coef = np.zeros((len(train.label_set), values.shape[1]))
+    intercept = np.full(len(train.label_set), -30.0)
+    if len(model.classes_) == 2:
+        coef[model.classes_[1]], intercept[model.classes_] = model.coef_[0], [0.0, model.intercept_[0]]
+    else:
+        coef[model.classes_], intercept[model.classes_] = model.coef_, model.intercept_
+    return checkpoint.Linear(mean, scale, coef, intercept)
+
+
+def main() -> None:
+    """Run the stage in the current folder."""
+    run_stage("controls", run)
+
+
+if __name__ == "__main__":
+    main()

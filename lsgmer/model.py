@@ -1,0 +1,228 @@
+"""LSGMER: label-guided fusion of speech and text (arXiv 2504.05158), one file, read top to bottom.
+
+Shapes: B utterances, T frames or tokens, C labels, D width. `is_padding` is True where there is nothing.
+What the paper leaves open and what we chose: docs/decisions/0003-model.md.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from lsgmer.params import ModelParams
+from lsgmer.types import MODALITIES, Batch, Modality, ModalityBatch, ModelOutput
+
+
+class LSGMER(nn.Module):
+    """The label-guided model of either or both modalities.
+
+    `dimensions` gives each modality's feature size; a modality that is not in it does not exist for this model.
+    """
+
+    def __init__(self, params: ModelParams, labels: int, dimensions: dict[Modality, int]) -> None:
+        super().__init__()
+        if not dimensions:
+            raise ValueError("a model needs at least one modality")
+        names = [name for name in MODALITIES if name in dimensions]
+        self.temperature = params.temperature
+        self.streams = nn.ModuleDict({name: ModalityStream(dimensions[name], params) for name in names})
+        self.memory = LabelMemory(labels, params.width, params.label_decay)
+        self.enhance = nn.ModuleDict({name: LabelSignalEnhancement(params) for name in names})
+        self.fusion = CrossModalFusion(names, params)
+        self.scorer = LabelScorer(params)
+
+    def start_labels(self, label_text: Tensor) -> None:
+        """Start the label memory from descriptions (C, D_text) in the text encoder's space, through its projection."""
+        self.memory.start(self.stream("text").project(label_text))
+
+    def stream(self, name: Modality) -> ModalityStream:
+        """Return the stream of modality `name`."""
+        return cast(ModalityStream, self.streams[name])
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Score every label from its own view of the utterance; attribute by cosine to the label embeddings.
+
+        An utterance without a modality is padding throughout and is masked out, never read as zeros. One
+        without any has uniform attention to nothing: the caller refuses it (see `predictor`).
+        """
+        guide = self.memory.guide()  # (C, D)
+        views: dict[Modality, Tensor] = {}
+        present: dict[Modality, Tensor] = {}
+        for name in self.fusion.names:
+            given: ModalityBatch | None = getattr(batch, name)
+            if given is None:
+                continue
+            is_padding, present[name] = attendable(given.is_padding)
+            projected, contextual = self.stream(name)(given.values, is_padding)  # 2 x (B, T, D)
+            views[name] = self.enhance[name](guide, projected, contextual, is_padding)  # (B, C, D)
+        per_label = self.fusion(views, present)  # (B, C, D)
+        logits = self.scorer(per_label, guide)  # (B, C)
+        fused = (logits.softmax(-1).unsqueeze(-1) * per_label).sum(1)  # (B, D)
+        return ModelOutput(logits, attribution(fused, self.memory.reference(), self.temperature), fused)
+
+
+class ModalityStream(nn.Module):
+    """H_m0 = linear projection of standardised encoder features; H_m1 = self-attention over H_m0."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, dimension: int, params: ModelParams) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dimension))
+        self.register_buffer("scale", torch.ones(dimension))
+        self.projection = nn.Linear(dimension, params.width)
+        self.dropout = nn.Dropout(params.dropout)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                params.width, params.heads, 2 * params.width, params.dropout, batch_first=True, norm_first=True
+            )
+            for _ in range(params.layers)
+        )
+
+    def standardise(self, mean: Tensor, scale: Tensor) -> None:
+        """Take the mean and standard deviation (D_features,) of the training part's frames."""
+        self.mean.copy_(mean)
+        self.scale.copy_(scale.clamp_min(1e-5))
+
+    def project(self, values: Tensor) -> Tensor:
+        """Project features (..., D_features) to (..., D)."""
+        return cast(Tensor, self.projection((values - self.mean) / self.scale))
+
+    def forward(self, values: Tensor, is_padding: Tensor) -> tuple[Tensor, Tensor]:
+        """Return H_m0 and H_m1, both (B, T, D)."""
+        projected = self.dropout(self.project(values))
+        contextual = projected
+        for layer in self.layers:
+            contextual = layer(contextual, src_key_padding_mask=is_padding)
+        return projected, contextual
+
+
+class LabelMemory(nn.Module):
+    """Label embeddings and their moving average L_t = alpha L_(t-1) + (1 - alpha) L'_(t-1).
+
+    The average is a shadow beside the parameter L': overwriting the parameter would freeze it to
+    1 - alpha of each step. `update` is called after each optimiser step, in training only.
+    """
+
+    shadow: Tensor
+
+    def __init__(self, labels: int, width: int, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.embedding = nn.Parameter(torch.randn(labels, width) / width**0.5)
+        self.register_buffer("shadow", self.embedding.detach().clone())
+
+    @torch.no_grad()
+    def start(self, embedding: Tensor) -> None:
+        """Start both from `embedding` (C, D), scaled to unit length."""
+        unit = nn.functional.normalize(embedding.detach() - embedding.detach().mean(0), dim=-1)
+        self.embedding.copy_(unit)
+        self.shadow.copy_(unit)
+
+    def guide(self) -> Tensor:
+        """Return (C, D) as LSE reads them: the shadow's values, with the gradient going to the parameter."""
+        return self.shadow + (self.embedding - self.embedding.detach())
+
+    def reference(self) -> Tensor:
+        """Return (C, D) as the attribution reads them: the parameter in training, the shadow otherwise."""
+        return self.embedding if self.training else self.shadow
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average towards the parameter by 1 - alpha."""
+        self.shadow.mul_(self.decay).add_(self.embedding, alpha=1 - self.decay)
+
+
+class LabelSignalEnhancement(nn.Module):
+    """LSE: H_m2 = Attention(L, H_m1, H_m1); w = sigmoid(H_m2); H_m = w * mean_t(H_m0) + H_m2."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(params.width, params.heads, params.dropout, batch_first=True)
+
+    def forward(self, labels: Tensor, projected: Tensor, contextual: Tensor, is_padding: Tensor) -> Tensor:
+        """Attend from each label to the frames. labels (C, D), projected H_m0 and contextual H_m1 (B, T, D),
+        is_padding (B, T). Returns one view of the utterance per label, (B, C, D).
+        """  # noqa: D205
+        query = labels.expand(len(projected), -1, -1)  # (B, C, D)
+        enhanced, _ = self.attention(query, contextual, contextual, is_padding, need_weights=False)  # (B, C, D)
+        weights: Tensor = enhanced.sigmoid()
+        return weights * masked_mean(projected, is_padding).unsqueeze(1) + enhanced
+
+
+class CrossModalFusion(nn.Module):
+    """Cross-attention between the label views of both modalities, then attention over the modalities present."""
+
+    def __init__(self, names: list[Modality], params: ModelParams) -> None:
+        super().__init__()
+        self.names = names
+        self.cross = nn.ModuleDict(
+            {
+                name: nn.MultiheadAttention(params.width, params.heads, params.dropout, batch_first=True)
+                for name in (names if len(names) > 1 else [])
+            }
+        )
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(params.width) for name in names})
+        self.importance = nn.ModuleDict({name: nn.Linear(params.width, 1) for name in names})
+
+    def forward(self, views: dict[Modality, Tensor], present: dict[Modality, Tensor]) -> Tensor:
+        """Fuse `views` (B, C, D) per modality, `present` (B,) bool per modality, to (B, C, D)."""
+        mixed = []
+        for name, view in views.items():
+            others = [other for other in views if other != name]
+            for other in others:
+                heard, _ = self.cross[name](view, views[other], views[other], need_weights=False)
+                view = view + present[other].to(view.dtype)[:, None, None] * heard
+            mixed.append(self.norms[name](view))
+        stacked = torch.stack(mixed, dim=2)  # (B, C, M, D)
+        scores = torch.cat([self.importance[name](view) for name, view in zip(views, mixed, strict=True)], dim=-1)
+        absent = ~torch.stack([present[name] for name in views], dim=-1)  # (B, M)
+        weights = scores.masked_fill(absent.unsqueeze(1), torch.finfo(scores.dtype).min).softmax(-1)  # (B, C, M)
+        return (weights.unsqueeze(-1) * stacked).sum(2)
+
+
+class LabelScorer(nn.Module):
+    """One logit per label from that label's own view; weights are shared, so permuting labels permutes logits."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(params.width),
+            nn.Linear(params.width, params.width),
+            nn.GELU(),
+            nn.Dropout(params.dropout),
+            nn.Linear(params.width, 1),
+        )
+        self.affinity = nn.Linear(params.width, params.width)
+
+    def forward(self, per_label: Tensor, labels: Tensor) -> Tensor:
+        """Score views (B, C, D) against label embeddings (C, D). Returns logits (B, C)."""
+        own = self.layers(per_label).squeeze(-1)  # (B, C)
+        affinity = (self.affinity(per_label) * labels).sum(-1)  # (B, C)
+        return cast(Tensor, own + affinity)
+
+
+def attribution(fused: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Return q = softmax_j(cos(H, L_j) / tau), (B, C), for fused H (B, D) and labels L (C, D)."""
+    similarity = nn.functional.cosine_similarity(fused.unsqueeze(1), labels.unsqueeze(0), dim=-1)  # (B, C)
+    return (similarity / temperature).softmax(-1)
+
+
+def masked_mean(values: Tensor, is_padding: Tensor) -> Tensor:
+    """Return the mean (B, D) of values (B, T, D) over the frames that are not padding."""
+    keep = (~is_padding).to(values.dtype).unsqueeze(-1)  # (B, T, 1)
+    return (values * keep).sum(1) / keep.sum(1).clamp_min(1.0)
+
+
+def attendable(is_padding: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (is_padding, present): an all-padding row gets one open frame so that softmax stays finite.
+
+    Whatever that frame holds is masked out later by `present` (B,), False for such a row.
+    """
+    present = ~is_padding.all(1)
+    opened = is_padding.clone()
+    opened[:, 0] &= present
+    return opened, present
