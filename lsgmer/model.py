@@ -149,8 +149,8 @@ class LabelSignalEnhancement(nn.Module):
         """  # noqa: D205
         query = labels.expand(len(projected), -1, -1)  # (B, C, D)
         enhanced, _ = self.attention(query, contextual, contextual, is_padding, need_weights=False)  # (B, C, D)
-        weights: Tensor = enhanced.sigmoid()
-        return weights * masked_mean(projected, is_padding).unsqueeze(1) + enhanced
+        fused: Tensor = enhanced.sigmoid() * masked_mean(projected, is_padding).unsqueeze(1) + enhanced
+        return fused
 
 
 class CrossModalFusion(nn.Module):
