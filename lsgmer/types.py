@@ -228,10 +228,15 @@ class ModelMetrics(Record):
     confusion: tuple[tuple[int, ...], ...]
     ece: float | None
     mean_consistency: float | None
+    selective_accuracy: dict[str, dict[str, float]] = {}  # score -> share answered -> accuracy
 
 
 class Metrics(Record):
-    """Everything the gate and the report read. `models` holds fused, audio, text, linear and majority."""
+    """Everything the gate and the report read. `models` holds fused, audio, text, linear and majority.
+
+    `differences` are paired, in balanced accuracy; `groups` are of the fused model by sex, speaker (digest) and
+    tag; `subgroup_models` holds balanced accuracy by tag and model. `weights_sha256` says whose metrics these are.
+    """
 
     labels: tuple[str, ...]
     chance: float
@@ -241,6 +246,8 @@ class Metrics(Record):
     groups: dict[str, dict[str, ModelMetrics]]
     subgroup_models: dict[str, dict[str, Interval]] = {}
     incumbent: IncumbentComparison | None = None
+    weights_sha256: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class IncumbentComparison(Record):
