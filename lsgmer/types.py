@@ -317,6 +317,27 @@ class ModelCard(Record):
     forced: Forced | None = None
 
 
+class PackageRecord(Record):
+    """package.json: which Bento came out of packaging, and the sha256 of everything in it.
+
+    `card_sha256` is the model card's, `source_sha256` the whole program's (as in its lineage). `files` maps
+    each path inside the Bento ("src/...") to its sha256: bento.yaml, which holds a creation time, is not in it.
+    """
+
+    format: Literal["lsgmer-package/1"] = "lsgmer-package/1"
+    tag: str
+    version: str
+    weights_sha256: str
+    card_sha256: str
+    lock_sha256: str
+    params_sha256: str
+    gate_sha256: str
+    metrics_sha256: str
+    source_sha256: str
+    files: dict[str, str]
+    forced: Forced | None = None
+
+
 class Prediction(Record):
     """One served answer. `consistency` = 1 - JS(q, p) / ln 2, in [0, 1]; 1 when both views agree."""
 
