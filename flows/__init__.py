@@ -1,0 +1,1 @@
+"""When things run: Prefect flows around the pipeline that dvc.yaml declares."""

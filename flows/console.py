@@ -1,0 +1,54 @@
+"""What a person watching a run sees: a banner per stage, its lines, progress, and how long it took."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from dataclasses import dataclass, field
+
+PROGRESS = re.compile(r"^progress (?P<what>.+) (?P<done>\d+)/(?P<total>\d+) eta (?P<eta>\S+)$")
+# DVC's own talk, which says nothing about the work.
+NOISE = re.compile(r"^(Updating lock file|Generating lock file|Use `dvc push`|Running stage|> |To track the changes|$)")
+
+
+@dataclass
+class Console:
+    """Writes to stdout; a progress line on a terminal overwrites the one before."""
+
+    stage: str
+    position: str
+    began: float = field(default_factory=time.monotonic)
+    open_line: bool = False
+
+    def start(self) -> None:
+        """Print the stage's banner."""
+        self._print(f"── {self.position} {self.stage} " + "─" * max(2, 56 - len(self.stage) - len(self.position)))
+
+    def line(self, text: str) -> None:
+        """Print one line of the stage's output, without DVC's own talk."""
+        found = PROGRESS.match(text)
+        if found:
+            self._progress(found)
+        elif not NOISE.match(text):
+            self._print(f"   {text}")
+
+    def end(self, word: str) -> None:
+        """Print how the stage ended, and after how long."""
+        self._print(f"   {self.stage} {word} in {time.monotonic() - self.began:.1f} s")
+
+    def _progress(self, found: re.Match[str]) -> None:
+        done, total = int(found["done"]), int(found["total"])
+        text = f"   {found['what']} {done}/{total} ({done / max(total, 1):.0%}), {found['eta']} left"
+        if sys.stdout.isatty():
+            sys.stdout.write(f"\r\033[K{text}")
+            sys.stdout.flush()
+            self.open_line = True
+        else:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        if self.open_line:
+            sys.stdout.write("\n")
+            self.open_line = False
+        print(text, flush=True)

@@ -1,0 +1,199 @@
+"""The flow `pipeline`: walks the stages of dvc.yaml, one task each. DVC says what, Prefect says when."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed
+
+from flows import dvc
+from flows.console import PROGRESS, Console
+from lsgmer import champions, stages, summary
+from lsgmer.errors import ExitCode, LsgmerError
+from lsgmer.exclusive import exclusive
+from lsgmer.paths import Workspace
+from lsgmer.runtime import apply_environment, is_alive
+
+WATCHED = "LSGMER_PARENT"  # identity of the command that started this flow, if one did
+INTERRUPTED = "interrupted; everything finished so far is kept: run the same command again to go on"
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{name}")
+def stage(name: str, position: str, root: str) -> bool:
+    """Run one DVC stage; return whether it did anything. Raises StageFailed with the stage's last lines."""
+    logger, console, progress = get_run_logger(), Console(name, position), _Progress(name)
+
+    def on_line(line: str) -> None:
+        logger.info(line)
+        console.line(line)
+        progress.line(line)
+
+    console.start()
+    try:
+        changed = dvc.repro(name, Path(root), on_line)
+    except BaseException as error:
+        console.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    console.end("done" if changed else "was up to date: checked")
+    return changed
+
+
+@task(cache_policy=NO_CACHE)
+def promote(root: str) -> str:
+    """Move the champion pointer to the packaged model, as the last step of a run; return its tag."""
+    return champions.promote(Workspace(Path(root))).tag
+
+
+@task(cache_policy=NO_CACHE)
+def publish(root: str) -> None:
+    """Show metrics and the gate's verdict as Prefect artifacts; the same numbers stand in data/."""
+    workspace = Workspace(Path(root))
+    metrics, gate = summary.read_metrics(workspace), summary.read_gate(workspace)
+    if metrics is not None:
+        create_markdown_artifact(summary.metrics_markdown(metrics), key="metrics", description="95% intervals")
+    if gate is not None:
+        create_table_artifact(summary.gate_rows(gate), key="gate", description=f"Verdict: {gate.verdict}")
+
+
+@flow(name="pipeline")
+def pipeline(root: str = ".") -> State[Any]:
+    """Bring `root` up to date. Ends Completed, Completed "Rejected", Completed "Unchanged", Cancelled or Failed."""
+    workspace = Workspace(Path(root).resolve())
+    with exclusive(workspace, "pipeline"):
+        try:
+            return walk(workspace)
+        except KeyboardInterrupt:
+            return Cancelled(message=INTERRUPTED)
+
+
+def walk(workspace: Workspace) -> State[Any]:
+    """Run what is out of date, in order; stop before packaging unless the gate passed; promote last."""
+    root = str(workspace.root)
+    stages.check_workspace(workspace.root)
+    plan = stages.read_plan(workspace.root)
+    todo = plan.after(stages.unclean(workspace.root))
+    packaging = plan.after({stages.PACKAGE})
+    changed = False
+    for name in todo:
+        if name in packaging and summary.verdict_code(workspace):
+            continue
+        changed |= stage.with_options(name=name)(name, f"{plan.order.index(name) + 1}/{len(plan.order)}", root)
+    return _conclude(workspace, changed)
+
+
+def _conclude(workspace: Workspace, changed: bool) -> State[Any]:
+    root = str(workspace.root)
+    rejected = bool(summary.verdict_code(workspace))
+    promoted = not rejected and summary.to_promote(workspace) is not None
+    if promoted:
+        promote(root)
+    if changed or promoted:
+        publish(root)
+    if rejected:
+        gate = summary.read_gate(workspace)
+        reasons = "; ".join(f"{r.name}: {r.reason}" for r in gate.rules if r.verdict != "PASS") if gate else ""
+        return Completed(name="Rejected", message=f"{gate.verdict if gate else ''} {reasons}")
+    if not changed and not promoted:
+        return Completed(name="Unchanged", message="every stage was up to date")
+    return Completed(message=f"packaged and promoted {summary.packaged_tag(workspace)}")
+
+
+class _Progress:
+    """Turns a stage's progress lines into one Prefect progress artifact, at most one update in two seconds."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.artifact, self.shown = name, None, 0.0
+        self.artifact: UUID | None
+
+    def line(self, text: str) -> None:
+        found = PROGRESS.match(text)
+        now = time.monotonic()
+        if not found or (now - self.shown < 2 and found["done"] != found["total"]):
+            return
+        self.shown = now
+        share = 100 * int(found["done"]) / max(int(found["total"]), 1)
+        if self.artifact is None:
+            created = create_progress_artifact(share, key=f"progress-{_key(self.name)}", description=found["what"])
+            self.artifact = created if isinstance(created, UUID) else None
+        else:
+            update_progress_artifact(self.artifact, progress=share, description=found["what"])
+
+
+def _key(name: str) -> str:
+    """Spell a stage's name as an artifact key: lower-case letters, digits and dashes."""
+    return "".join(c if c.isalnum() else "-" for c in name.lower())
+
+
+def main() -> int:
+    """Run the flow in the current folder; return the exit code of the README's table."""
+    apply_environment()
+    quiet()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    workspace = Workspace.here()
+    try:
+        with exclusive(workspace, "lsgmer run"):
+            _watch_parent()
+            state = pipeline(return_state=True)
+    except KeyboardInterrupt:
+        print(f"lsgmer run: {INTERRUPTED}", file=sys.stderr)
+        return 130
+    except LsgmerError as error:
+        print(f"lsgmer run: error: {error}", file=sys.stderr)
+        return error.exit_code
+    return report(state, workspace)
+
+
+def report(state: State[Any], workspace: Workspace) -> int:
+    """Print how a run ended and the summary; return its exit code."""
+    if state.is_cancelled():
+        print(f"lsgmer run: {state.message}", file=sys.stderr)
+        return 130
+    if not state.is_completed():
+        error = state.result(raise_on_failure=False)
+        print(f"\nlsgmer run: error: {error if isinstance(error, Exception) else state.message}", file=sys.stderr)
+        return error.exit_code if isinstance(error, LsgmerError) else ExitCode.ERROR
+    print(f"\n{summary.render(workspace)}")
+    return ExitCode.REJECTED if state.name == "Rejected" else ExitCode.DONE
+
+
+def quiet() -> None:
+    """Keep Prefect's own lines off the console: ours say the same in a readable way; its API log has all."""
+    for name in ("", *logging.root.manager.loggerDict):
+        for handler in logging.getLogger(name).handlers:
+            if handler.name == "console":
+                handler.addFilter(lambda record: record.levelno >= logging.CRITICAL)
+
+
+def _watch_parent() -> None:
+    """Interrupt this flow when the command that started it is gone, as Ctrl-C would."""
+    import os
+
+    parent = os.environ.get(WATCHED)
+
+    def watch() -> None:
+        while parent and is_alive(parent):
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    if parent:
+        threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

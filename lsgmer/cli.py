@@ -1,0 +1,127 @@
+"""The command `lsgmer`. Nothing heavy is imported here: each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from lsgmer.errors import LsgmerError
+
+app = typer.Typer(
+    help="Retrain, gate, package, serve and audit LSGMER, a label-guided speech + text emotion model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+# typer reads these annotations at run time, and does not know `X | None` inside Annotated for every version.
+Set = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="As in --set train.epochs=3.")]
+ParamsFile = Annotated[Optional[Path], typer.Option("--params", help="Another parameter file than params.yaml.")]
+
+
+@app.command()
+def run(
+    params: ParamsFile = None,
+    set_: Set = None,
+    workspace: Annotated[Optional[Path], typer.Option(help="Folder for the products; made if it is not there.")] = None,
+) -> None:
+    """Bring the pipeline up to date: data to a packaged, promoted model. Exit 3: the gate did not pass."""
+    from lsgmer.commands.run import run as body
+
+    raise typer.Exit(body(params, set_ or [], workspace))
+
+
+@app.command()
+def schedule(
+    cron: Annotated[Optional[str], typer.Option(help='When, as cron: "0 3 * * 1" is Mondays at 3:00.')] = None,
+    every: Annotated[Optional[float], typer.Option(help="Instead of --cron: every so many seconds.")] = None,
+    timezone: Annotated[str, typer.Option(help="The time zone that --cron means.")] = "UTC",
+    webhook: Annotated[Optional[str], typer.Option(help="URL that gets a JSON POST on failure or rejection.")] = None,
+) -> None:
+    """Retrain on a schedule until Ctrl-C, on a Prefect server; each run leaves its papers in runs/ID/."""
+    from lsgmer.commands.schedule import schedule as body
+
+    raise typer.Exit(body(cron, every, timezone, webhook))
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
+    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
+) -> None:
+    """Serve the champion: POST /predict, /card, and a page at /."""
+    from lsgmer.commands.models import serve as body
+
+    body(host, port)
+
+
+@app.command()
+def champions(
+    back: Annotated[bool, typer.Option("--back", help="Go back to TAG, or to the champion before this one.")] = False,
+    tag: Annotated[Optional[str], typer.Argument(help="With --back: which one.")] = None,
+) -> None:
+    """List every model that was champion, or go back to an older one."""
+    from lsgmer.commands.models import champions as body
+
+    body(back, tag)
+
+
+@app.command()
+def promote(
+    force: Annotated[bool, typer.Option("--force", help="In spite of the gate; recorded.")] = False,
+    reason: Annotated[Optional[str], typer.Option(help="Why; needed with --force.")] = None,
+) -> None:
+    """Make the packaged model the champion."""
+    from lsgmer.commands.models import promote as body
+
+    body(force, reason)
+
+
+@app.command()
+def audit(
+    target: Annotated[str, typer.Argument(metavar="MODEL-OR-BENTO", help="A Bento's tag, or a folder.")],
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Recompute every hash from the package back to the raw data. Exit 5: something is broken."""
+    from lsgmer.commands.models import audit as body
+
+    raise typer.Exit(body(target, json))
+
+
+@app.command()
+def predict(
+    paths: Annotated[Optional[list[str]], typer.Argument(metavar="[AUDIO]...", help="Files or globs.")] = None,
+    text: Annotated[Optional[str], typer.Option(help="The words: of the one file, or alone.")] = None,
+    table: Annotated[Optional[Path], typer.Option(help="CSV or Parquet with columns audio and/or text.")] = None,
+    format: Annotated[str, typer.Option(help="table, json or csv.")] = "table",
+    output: Annotated[Optional[Path], typer.Option(help="Write there instead of to the screen.")] = None,
+) -> None:
+    """Ask the champion about files or a table. Exit 1: at least one could not be read; the rest is there."""
+    from lsgmer.commands.predict import predict as body
+
+    raise typer.Exit(body(paths or [], text, table, format, output))
+
+
+@app.command()
+def doctor() -> None:
+    """Say whether this machine can run lsgmer: versions, threads, device, offline switches. Exit 1: it can not."""
+    from lsgmer.doctor import doctor as body
+
+    raise typer.Exit(body())
+
+
+def main() -> None:
+    """Run the command; an LsgmerError becomes a message and its exit code."""
+    try:
+        app()
+    except LsgmerError as error:
+        print(f"lsgmer: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What a person wants to know at the end of a run: metrics with intervals, the verdict, what to do next."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from lsgmer import champions
+from lsgmer.errors import ExitCode, LsgmerError
+from lsgmer.paths import Workspace
+from lsgmer.types import GateDecision, Interval, Metrics, Record
+
+R = TypeVar("R", bound=Record)
+COLUMNS = ("model", "n", "UA (balanced accuracy)", "WA (accuracy)", "weighted F1", "ECE")
+
+
+def read_metrics(workspace: Workspace) -> Metrics | None:
+    """Return evaluate's metrics, or None before there are any."""
+    return _read(workspace, "evaluate", "metrics.json", Metrics)
+
+
+def read_gate(workspace: Workspace) -> GateDecision | None:
+    """Return the gate's decision, or None before there is one."""
+    return _read(workspace, "gate", "gate.json", GateDecision)
+
+
+def packaged_tag(workspace: Workspace) -> str | None:
+    """Return the Bento tag that data/package names, or None when nothing is packaged."""
+    path = workspace.data("package") / "package.json"
+    return str(json.loads(path.read_text())["tag"]) if path.is_file() else None
+
+
+def to_promote(workspace: Workspace) -> str | None:
+    """Return the packaged tag when its gate passed and it never was champion: a run ended before it could be.
+
+    A tag that was champion once is left alone: somebody went back to an older one on purpose.
+    """
+    tag = packaged_tag(workspace)
+    if tag is None or verdict_code(workspace) or any(past.tag == tag for past in champions.history(workspace)):
+        return None
+    return tag
+
+
+def verdict_code(workspace: Workspace) -> ExitCode:
+    """Return DONE when the gate's verdict is PASS, otherwise REJECTED (a HOLD is not served either)."""
+    gate = read_gate(workspace)
+    return ExitCode.REJECTED if gate is not None and gate.verdict != "PASS" else ExitCode.DONE
+
+
+def metric_rows(metrics: Metrics) -> list[tuple[str, ...]]:
+    """Return one row per model, in COLUMNS' order, then one per difference between models."""
+    rows = [
+        (
+            name,
+            str(m.n),
+            span(m.balanced_accuracy),
+            span(m.accuracy),
+            span(m.weighted_f1),
+            "" if m.ece is None else f"{m.ece:.3f}",
+        )
+        for name, m in metrics.models.items()
+    ]
+    return rows + [(name, "", span(value, "+"), "", "", "") for name, value in metrics.differences.items()]
+
+
+def span(interval: Interval, sign: str = "") -> str:
+    """Return "0.812 [0.760, 0.861]": a value and its 95% interval."""
+    value = f"{interval.value:{sign}.3f}"
+    if interval.low is None or interval.high is None:
+        return value
+    return f"{value} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
+
+
+def metrics_markdown(metrics: Metrics) -> str:
+    """Return the metrics as a Markdown table."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in metric_rows(metrics)])
+
+
+def gate_rows(gate: GateDecision) -> list[dict[str, object]]:
+    """Return one dict per gate rule: rule, value, threshold, verdict, reason."""
+    return [
+        {"rule": r.name, "value": r.value, "threshold": r.threshold, "verdict": r.verdict, "reason": r.reason}
+        for r in gate.rules
+    ]
+
+
+def render(workspace: Workspace) -> str:
+    """Return the whole summary as text: metrics, verdict, Bento, champion, next command."""
+    parts: list[str] = []
+    metrics = read_metrics(workspace)
+    if metrics is not None:
+        parts += [_table(metrics), f"(95% bootstrap intervals; chance {metrics.chance:.3f}; {metrics.n_speakers} test speakers)", ""]
+    gate = read_gate(workspace)
+    parts += _verdict(gate) if gate is not None else []
+    tag = packaged_tag(workspace) if gate is not None and gate.verdict == "PASS" else None
+    champion = champions.read(workspace)
+    parts += [f"bento     {tag}"] if tag else []
+    parts += [f"champion  {champion.tag}" if champion else "champion  none"]
+    return "\n".join(parts + _next(workspace, gate, champion is not None))
+
+
+def _verdict(gate: GateDecision) -> list[str]:
+    failed = [rule for rule in gate.rules if rule.verdict != "PASS"]
+    lines = [f"gate      {gate.verdict} ({len(gate.rules) - len(failed)} of {len(gate.rules)} rules pass)"]
+    return lines + [f"          {rule.verdict} {rule.name}: {rule.reason}" for rule in failed]
+
+
+def _next(workspace: Workspace, gate: GateDecision | None, served: bool) -> list[str]:
+    lines = []
+    if gate is not None and gate.verdict != "PASS":
+        lines = ["          not packaged; data/gate/report.md has the numbers; "
+                 "`lsgmer promote --force --reason TEXT` overrides, and is recorded"]
+    if served:
+        clips = sorted((workspace.root / "data" / "raw").glob("*/audio/*.flac"))
+        clip = clips[0].relative_to(workspace.root).as_posix() if clips else "speech.flac"
+        lines += ["next      make serve     (or: lsgmer serve)",
+                  f"          curl -F audio=@{clip} -F text='I can not believe it' localhost:3000/predict"]
+    return lines
+
+
+def _table(metrics: Metrics) -> str:
+    rows = [COLUMNS, *metric_rows(metrics)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def _read(workspace: Workspace, stage: str, name: str, kind: type[R]) -> R | None:
+    path = workspace.data(stage) / name
+    if not path.is_file():
+        return None
+    try:
+        return kind.model_validate_json(path.read_text())
+    except ValidationError as error:
+        raise LsgmerError(f"{path}: not what {stage} writes ({error.error_count()} problems); run `lsgmer run`") from error

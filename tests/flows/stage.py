@@ -1,0 +1,72 @@
+"""The fake pipeline's stages: `python fake.py NAME` in the workspace."""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from lsgmer.types import GateDecision, Interval, Metrics, ModelMetrics, RuleResult
+
+NAME = sys.argv[1]
+FOLDER = Path("data") / NAME
+ZERO = "0" * 64
+
+
+def metrics() -> Metrics:
+    value = Interval(value=0.8, low=0.7, high=0.9)
+    model = ModelMetrics(
+        n=10,
+        accuracy=value,
+        balanced_accuracy=value,
+        weighted_f1=value,
+        macro_f1=value,
+        recall={"angry": 0.8, "sad": None},
+        confusion=((8, 2), (2, 8)),
+        ece=0.1,
+        mean_consistency=0.9,
+    )
+    difference = {"fused - audio": Interval(value=0.1, low=0.05, high=0.15)}
+    return Metrics(
+        labels=("angry", "sad"), chance=0.5, n_speakers=2, models={"fused": model}, differences=difference, groups={}
+    )
+
+
+def gate() -> GateDecision:
+    verdict = Path("verdict.txt").read_text().strip()
+    rule = RuleResult(name="floor", value=0.8, threshold=0.9, verdict=verdict, reason="0.8 against 0.9")
+    return GateDecision(verdict=verdict, rules=(rule,), metrics_sha256=ZERO, weights_sha256=ZERO)
+
+
+def train() -> str:
+    knobs = json.loads(Path("knobs.json").read_text())
+    Path("train.pid").write_text(str(os.getpid()))
+    for i in range(int(float(knobs.get("sleep_s", 0)) * 10)):
+        if i % 10 == 0:
+            print(f"progress epochs {i} /100 eta 3s".replace(" /", "/"), flush=True)
+        time.sleep(0.1)
+    if knobs.get("exit_code"):
+        print(knobs.get("message", "it broke"), file=sys.stderr, flush=True)
+        sys.exit(int(knobs["exit_code"]))
+    return json.dumps(knobs)
+
+
+def package() -> str:
+    tag = "fake:" + hashlib.sha256(Path("data/train/model.txt").read_bytes()).hexdigest()[:16]
+    return json.dumps({"tag": tag, "version": tag[5:], "weights_sha256": ZERO, "card_sha256": ZERO})
+
+
+CONTENT = {
+    "make": ("raw.txt", lambda: "raw"),
+    "train": ("model.txt", train),
+    "evaluate": ("metrics.json", lambda: metrics().to_json()),
+    "gate": ("gate.json", lambda: gate().to_json()),
+    "package": ("package.json", package),
+}
+if __name__ == "__main__":
+    print(f"{NAME} works")
+    name, content = CONTENT[NAME]
+    text = content()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / name).write_text(text)
