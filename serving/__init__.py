@@ -1,0 +1,1 @@
+"""Packaging (build) and serving (service) of a trained model as a Bento."""

@@ -1,0 +1,132 @@
+"""The BentoML service: POST /predict, GET /card, the page at /. It runs inside a built Bento.
+
+One process and one prediction thread. A second, batching service (BentoML's internal API) was considered:
+docs/decisions/0010-one-process.md has the numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bentoml
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from lsgmer.errors import LsgmerError
+from lsgmer.types import Prediction
+from serving.schema import (
+    HOW,
+    MAX_AUDIO_S,
+    MAX_CHANNELS,
+    MAX_SAMPLE_RATE,
+    PredictRequest,
+    Refusal,
+    clean_text,
+    request_id,
+)
+
+if TYPE_CHECKING:
+    from lsgmer.types import Waveform
+
+ROOT = Path(__file__).parents[1]  # the Bento's src/, where model/ and papers/ stand beside serving/
+WEB = Path(__file__).parent / "web"
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src data:; media-src blob:; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+async def page(request: Request) -> Response:
+    """Return the page at /."""
+    return FileResponse(WEB / "index.html", headers=PAGE_HEADERS)
+
+
+async def card(request: Request) -> Response:
+    """Return the model card as JSON."""
+    return FileResponse(ROOT / "papers" / "model_card.json", media_type="application/json")
+
+
+pages = Starlette(
+    routes=[Route("/", page), Route("/card", card), Mount("/web", StaticFiles(directory=WEB), name="web")]
+)
+
+
+@bentoml.service(name="lsgmer", workers=1, traffic={"timeout": 60})
+@bentoml.asgi_app(pages, path="/")
+class EmotionService:
+    """Estimates the emotion of an utterance from its audio, its words, or both."""
+
+    def __init__(self) -> None:
+        # Building a Bento imports this module; torch is needed only here, where the model is.
+        from lsgmer.bundle import Bundle
+        from lsgmer.predictor import Input
+
+        self.predictor = Bundle.open(ROOT).predictor()
+        self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
+        self.input = Input
+
+    @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=Prediction)
+    async def predict(self, audio: Path | None, text: str | None, ctx: bentoml.Context) -> Response:
+        """Estimate the emotion in an audio file (at most 60 s, 25 MiB), in the words, or in both together."""
+        answer_id = request_id(ctx.request)
+        ctx.response.headers["X-Request-ID"] = answer_id
+        try:
+            if refusal := getattr(ctx.request.state, "refusal", None):
+                raise refusal
+            prediction = await self._predict(audio, text)
+        except Refusal as refusal:
+            ctx.response.status_code = refusal.status
+            return JSONResponse({"error": refusal.reason, "request_id": answer_id})
+        return JSONResponse({**prediction.model_dump(mode="json"), "request_id": answer_id})
+
+    async def _predict(self, audio: Path | None, text: str | None) -> Prediction:
+        words = clean_text(text)
+        if audio is None and words is None:
+            raise Refusal(400, f"neither audio nor text was given; {HOW}")
+        wave = await asyncio.to_thread(read_waveform, audio.read_bytes()) if audio is not None else None
+        item = self.input(audio=wave, text=words)
+        loop = asyncio.get_running_loop()
+        try:
+            return (await loop.run_in_executor(self.worker, self.predictor.predict, [item]))[0]
+        except LsgmerError as error:
+            raise Refusal(400, str(error)) from error
+
+
+def read_waveform(content: bytes) -> Waveform:
+    """Decode an uploaded file. Raises Refusal when it is no audio, too long, or would take too much memory.
+
+    The header is read first: a few MB of compressed silence can decode to many GB.
+    """
+    import soundfile
+
+    from lsgmer.audio import decode
+
+    if not content:
+        raise Refusal(400, "audio: the file is empty")
+    try:
+        header = soundfile.info(io.BytesIO(content))
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise Refusal(400, f"audio: cannot be decoded: {_reason(error)}; send WAV, FLAC, OGG, Opus or MP3") from error
+    if header.channels > MAX_CHANNELS or not 0 < header.samplerate <= MAX_SAMPLE_RATE:
+        raise Refusal(400, f"audio: {header.channels} channels at {header.samplerate} Hz is more than can be read")
+    if header.frames > MAX_AUDIO_S * header.samplerate:
+        raise Refusal(
+            400, f"audio: {header.frames / header.samplerate:.1f} s long, at most {MAX_AUDIO_S:.0f} s allowed"
+        )
+    try:
+        return decode(content)
+    except LsgmerError as error:
+        raise Refusal(400, f"audio: cannot be decoded: {error}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return libsndfile's own words, without the object that Python read from."""
+    return str(error).rpartition(">: ")[2].rstrip(".")
