@@ -98,14 +98,14 @@ def verified_source(workspace: Workspace, champion: Champion) -> Path:
     return folder
 
 
-def promote(workspace: Workspace, tag: str, forced: Forced | None = None) -> Champion:
-    """Make `tag` the champion: log the move, then move the pointer, last and atomically.
+def promote(workspace: Workspace, tag: str | None = None, forced: Forced | None = None) -> Champion:
+    """Make `tag` (default: the packaged model) the champion: log the move, then move the pointer, atomically.
 
     Promoting the champion again changes nothing. Whether the gate agrees is the caller's to ask; a promotion
     against it brings `forced`. Raises LsgmerError when the Bento is absent or its weights are not its card's.
     """
     with _lock(workspace):
-        return _move(workspace, tag, "promote", forced)
+        return _move(workspace, tag or _packaged(workspace), "promote", forced)
 
 
 def go_back(workspace: Workspace, tag: str | None = None) -> Champion:
@@ -163,6 +163,14 @@ def _append(path: Path, line: str) -> None:
     if before and not before.endswith("\n"):
         before += "\n"
     write_atomically(path, f"{before}{line}\n")
+
+
+def _packaged(workspace: Workspace) -> str:
+    path = workspace.data("package") / "package.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["tag"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LsgmerError(f"{path}: names no packaged model: {error}; `lsgmer run` packages what passes") from error
 
 
 def _recorded_weights(card: Path) -> str:
