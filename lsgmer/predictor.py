@@ -61,9 +61,9 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path, version: str, device: str = "auto", root: Path | None = None) -> Predictor:
-        """Load the checkpoint in `folder` with the encoders its card names, packed ones from `folder`/encoders/MODALITY.
+        """Load the checkpoint in `folder` and the encoders its card names.
 
-        `version` is what answers call the model; `root` is where a folder encoder is looked for (default: the
+        Packed encoders lie in `folder`/encoders/MODALITY. `version` is what answers call the model; `root` is where a folder encoder is looked for (default: the
         current folder). Raises LsgmerError when anything is absent or not what the card says.
         """
         model, card = checkpoint.load(folder)
@@ -81,7 +81,7 @@ class Predictor:
         return tuple(name for name in MODALITIES if name in self.encoders)
 
     def used(self, item: Input) -> tuple[Modality, ...]:
-        """Return the modalities of `item` that count. Raises LsgmerError when there is none, or the audio is no sound."""
+        """Return the modalities of `item` that count. Raises LsgmerError for none, or for audio that is no sound."""
         if item.audio is not None:
             _check_audio(item.audio)
         given = {"audio": item.audio is not None, "text": item.words is not None}
@@ -92,7 +92,7 @@ class Predictor:
         return used
 
     def predict(self, items: Sequence[Input], batch_size: int = 16) -> list[Prediction]:
-        """Return one prediction per item, in order. Raises LsgmerError for an item with nothing to read (see `used`)."""
+        """Return one prediction per item, in order. Raises LsgmerError for an item that `used` refuses."""
         used = [self.used(item) for item in items]
         predictions = []
         for start in range(0, len(items), batch_size):
@@ -135,7 +135,7 @@ class Predictor:
 def predict_split(
     model: LSGMER, split: FeatureSplit, batch_size: int, rows: Sequence[int] | None = None, device: str = "cpu"
 ) -> Outputs:
-    """Return the outputs of `model` for `rows` (default: all) of `split`, in that order, in batches of similar length."""
+    """Return `model`'s outputs for `rows` (default: all) of `split`, in that order."""
     model = model.eval().to(choose_device(device))
     names = model.fusion.names
     rows = range(len(split)) if rows is None else rows
