@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
+import tarfile
 from importlib import metadata
 from pathlib import Path
 
@@ -70,6 +72,29 @@ def source_state(root: Path) -> SourceState:
     if commit is None or changes is None:
         return SourceState(commit=None, dirty=None, source_sha256=content)
     return SourceState(commit=commit, dirty=bool(changes), source_sha256=content)
+
+
+def commit_state(root: Path, commit: str) -> str | None:
+    """Return the digest of the source as `commit` has it, the same that `source_state` takes; None if unknown here."""
+    origin = root / ORIGIN
+    where = Path(__file__).parents[1] if origin.is_file() else root
+    if _git(where, "cat-file", "-e", f"{commit}^{{commit}}") is None:
+        return None
+    archive = subprocess.run(
+        ["git", "-C", str(where), "archive", "--format=tar", commit, "--", *_present(where, commit)],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        files = {member.name: tar.extractfile(member) for member in tar.getmembers() if member.isfile()}
+        return digest({name: hashlib.sha256(file.read()).hexdigest() for name, file in files.items() if file})
+
+
+def _present(root: Path, commit: str) -> list[str]:
+    """Return which of the source's folders and files `commit` has: git archive fails on any that it has not."""
+    names = _git(root, "ls-tree", "--name-only", commit, "--", *SOURCE_FOLDERS, *SOURCE_FILES)
+    return (names or "").splitlines()
 
 
 def _git(root: Path, *arguments: str) -> str | None:
