@@ -1,0 +1,170 @@
+"""Bring your own: a CSV, TSV or Parquet table with a row per utterance, beside its audio."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+from lsgmer.corpora.cells import Row, read_rows
+from lsgmer.errors import LsgmerError, ParamsError
+from lsgmer.params import ColumnParams, CorpusParams
+from lsgmer.types import SPLITS, CorpusReading, RejectedRow, Seconds, Split, Utterance
+
+SHOWN = 40  # characters of a bad cell that a reason repeats
+
+
+def read(params: CorpusParams, root: Path) -> CorpusReading:
+    """Read `params.table` in folder `root`; every row becomes an utterance or a rejected row with its reason.
+
+    Audio paths are relative to the table's folder and must stay inside `root`; whether the files exist and
+    decode is validation's question. Raises LsgmerError for a missing or unreadable table or column.
+    """
+    path = root / params.table
+    header, rows = read_rows(path)
+    _demand_columns(params.columns, header, path)
+    utterances: list[Utterance] = []
+    rejected: list[RejectedRow] = []
+    first_row: dict[str, str] = {}
+    for row in rows:
+        try:
+            utterance = _utterance(row, params)
+            if utterance.id in first_row:
+                raise _Unfit(f"id {utterance.id!r} is already that of {first_row[utterance.id]}")
+        except _Unfit as reason:
+            rejected.append(RejectedRow(source=params.table, row=row.name, reason=str(reason)))
+        else:
+            first_row[utterance.id] = row.name
+            utterances.append(utterance)
+    return CorpusReading(tuple(utterances), tuple(rejected))
+
+
+class _Unfit(Exception):
+    """Why a row is rejected."""
+
+
+def _demand_columns(columns: ColumnParams, header: tuple[str, ...], path: Path) -> None:
+    if columns.audio is None and columns.text is None:
+        raise ParamsError("corpus.columns: neither audio nor text names a column; at least one must")
+    wanted = {field: name for field, name in columns.model_dump().items() if name is not None}
+    missing = [f"{name!r} (corpus.columns.{field})" for field, name in wanted.items() if name not in header]
+    if missing:
+        raise LsgmerError(
+            f"{path}: no column {', '.join(missing)}; the table's columns are {', '.join(header)}. "
+            "Name the right ones under corpus.columns, or null for what the table does not have"
+        )
+
+
+def _utterance(row: Row, params: CorpusParams) -> Utterance:
+    """Return the row as an utterance. Raises _Unfit."""
+    if row.problem:
+        raise _Unfit(row.problem)
+    cell = _cells(row.cells, params.columns)
+    emotion_raw = _demand(cell, "emotion", params.columns)
+    speaker = _demand(cell, "speaker", params.columns)
+    audio, text = cell["audio"], cell["text"]
+    if audio is None and text is None:
+        raise _Unfit("neither audio nor text")
+    if audio is not None:
+        audio = _inside(audio, params.table)
+    start_s, end_s = _times(cell) if audio is not None else (None, None)
+    return Utterance(
+        id=cell["id"] or _generated_id(audio, start_s, row.name),
+        corpus=params.name,
+        speaker=speaker,
+        emotion_raw=emotion_raw,
+        emotion=_label(emotion_raw, params),
+        split=_split(cell["split"]),
+        session=cell["session"],
+        dialogue=cell["dialogue"],
+        turn=_turn(cell["turn"]),
+        sex=cell["sex"],
+        audio=audio,
+        start_s=start_s,
+        end_s=end_s,
+        text=text,
+        tags=tuple(sorted({tag.strip() for tag in (cell["tags"] or "").split(";")} - {""})),
+    )
+
+
+def _cells(cells: Mapping[str, str], columns: ColumnParams) -> dict[str, str | None]:
+    """Return each field's cell, stripped; None where the cell is empty or the table has no such column."""
+    return {field: (cells[name].strip() or None) if name else None for field, name in columns.model_dump().items()}
+
+
+def _demand(cell: Mapping[str, str | None], field: str, columns: ColumnParams) -> str:
+    value = cell[field]
+    if value is None:
+        raise _Unfit(f"no {field}: column {getattr(columns, field)!r} is empty")
+    return value
+
+
+def _label(raw: str, params: CorpusParams) -> str:
+    names = params.label_set.names
+    mapped = params.label_map.get(raw, raw if raw in names else "")
+    if mapped is None:
+        raise _Unfit(f"emotion {raw!r} is left out by corpus.label_map")
+    if not mapped:
+        known = ", ".join(sorted({*params.label_map, *names}))
+        raise _Unfit(f"unknown emotion {raw[:SHOWN]!r}; known are {known} (add it to corpus.label_map)")
+    return mapped
+
+
+def _inside(audio: str, table: str) -> str:
+    """Return the audio's path relative to the corpus folder, normalised. Raises _Unfit when it leads out."""
+    if "\0" in audio:
+        raise _Unfit("audio path holds a NUL character")
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(Path(table).as_posix()), audio))
+    if posixpath.isabs(path) or path == ".." or path.startswith("../"):
+        raise _Unfit(
+            f"audio {audio!r} lies outside the corpus folder, where DVC would not version it; "
+            "move it in and give its path relative to the table"
+        )
+    return path
+
+
+def _times(cell: Mapping[str, str | None]) -> tuple[Seconds | None, Seconds | None]:
+    start_s, end_s = _seconds(cell["start_s"], "start_s"), _seconds(cell["end_s"], "end_s")
+    if end_s is not None and end_s <= (start_s or 0.0):
+        raise _Unfit(f"end_s {end_s} is not after start_s {start_s or 0.0}")
+    return start_s, end_s
+
+
+def _seconds(cell: str | None, field: str) -> Seconds | None:
+    if cell is None:
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise _Unfit(f"{field} {cell[:SHOWN]!r} is not a number of seconds, 0 or more")
+    return value
+
+
+def _turn(cell: str | None) -> int | None:
+    if cell is None:
+        return None
+    try:
+        return int(cell)
+    except ValueError:
+        raise _Unfit(f"turn {cell[:SHOWN]!r} is not a whole number") from None
+
+
+def _split(cell: str | None) -> Split | None:
+    if cell is None:
+        return None
+    for name in get_args(Split):
+        if cell == name:
+            return name  # type: ignore[no-any-return]
+    raise _Unfit(f"split {cell[:SHOWN]!r} is not one of {', '.join(SPLITS)}")
+
+
+def _generated_id(audio: str | None, start_s: Seconds | None, row: str) -> str:
+    """Return an id that stays when rows are added: the audio's path without suffix, and where the cut starts."""
+    if audio is None:
+        return row.replace(" ", "-")
+    stem = posixpath.splitext(audio)[0]
+    return stem if start_s is None else f"{stem}@{start_s:.3f}"
