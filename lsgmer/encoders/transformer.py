@@ -1,0 +1,69 @@
+"""What the speech and the text encoders share: loading a frozen transformer and stopping it at a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel
+from transformers.utils import logging
+
+from lsgmer.encoders.sources import EncoderFiles
+from lsgmer.errors import LsgmerError
+
+# Weights that a checkpoint may lack: no frame or token embedding depends on them.
+UNUSED = ("pooler.", "masked_spec_embed")
+
+
+def load_transformer(files: EncoderFiles, layer: int | None, device: str) -> Any:
+    """Return the frozen float32 model in eval mode, cut off behind `layer` (None: its own last output).
+
+    Output `last_hidden_state` then equals the full model's `hidden_states[layer]`; 0 is the input of the
+    first block. Raises LsgmerError if weights are missing or the model has no such layer.
+    """
+    quiet()
+    try:
+        model, report = AutoModel.from_pretrained(
+            files.folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise LsgmerError(f"{files.folder}: transformers cannot load this encoder: {error}") from error
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith(UNUSED))
+    if missing:
+        raise LsgmerError(f"{files.folder}: {len(missing)} weights are missing and would be random: {missing[:3]} ...")
+    _cut(model, layer, files)
+    return model.eval().requires_grad_(False).to(device)
+
+
+def quiet() -> None:
+    """Keep transformers' load reports and bars off the stage's log."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _cut(model: Any, layer: int | None, files: EncoderFiles) -> None:
+    """Drop every block behind `layer`, and whatever follows the blocks."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    if layer is None:
+        return
+    encoder = model.encoder
+    name = "layers" if hasattr(encoder, "layers") else "layer"
+    blocks = getattr(encoder, name, None)
+    if not isinstance(blocks, nn.ModuleList):
+        raise LsgmerError(
+            f"{files.folder}: a {model.config.model_type} has no list of layers to stop at; leave layer out"
+        )
+    if not 0 <= layer <= len(blocks):
+        raise LsgmerError(f"{files.folder}: layer {layer} does not exist; this encoder has 0 to {len(blocks)}")
+    setattr(encoder, name, blocks[:layer])
+    if getattr(model.config, "do_stable_layer_norm", False):
+        encoder.layer_norm = nn.Identity()  # pre-norm models normalise behind the last block only
+    if getattr(model, "adapter", None) is not None:
+        model.adapter = None

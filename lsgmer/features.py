@@ -1,0 +1,203 @@
+"""Stage features: every utterance through the encoders, resumably, into one memory-mapped store per split."""
+
+from __future__ import annotations
+
+import errno
+import io
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lsgmer.audio import decode
+from lsgmer.batching import length_buckets
+from lsgmer.encoders import AudioEncoder, TextEncoder, build_audio, build_text
+from lsgmer.errors import LsgmerError
+from lsgmer.manifest import ValidatedManifest
+from lsgmer.params import Params, RuntimeParams
+from lsgmer.paths import Workspace, write_atomically
+from lsgmer.runtime import run_stage, set_threads, track
+from lsgmer.store import Frames, write_split
+from lsgmer.types import SPLITS, EncoderSpec, Labels, Modality, Split, Utterance, digest
+
+Array = np.ndarray[Any, Any]
+Encode = Callable[[Sequence[Utterance]], list[Array]]
+Plan = dict[Split, list[list[int]]]  # per split, batches of rows of that split
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """One modality's way through its encoder: what is in each batch, and the scratch folder of finished ones."""
+
+    spec: EncoderSpec
+    encode: Encode
+    plan: Plan
+    folder: Path
+
+    def batches(self) -> list[tuple[Split, list[int], Path]]:
+        """Return (split, rows, shard file) of every batch, in order."""
+        flat = [(split, rows) for split in SPLITS for rows in self.plan[split]]
+        return [(split, rows, self.folder / f"{i:06}.npz") for i, (split, rows) in enumerate(flat)]
+
+    def frames(self, split: Split, count: int) -> Frames:
+        """Return the finished features of `split`, which has `count` rows."""
+        lengths = [0] * count
+        shards = [(rows, file) for name, rows, file in self.batches() if name == split]
+        for rows, file in shards:
+            with np.load(file, allow_pickle=False) as shard:
+                for row, length in zip(rows, shard["lengths"].tolist(), strict=True):
+                    lengths[row] = length
+        return Frames(self.spec, lengths, _pieces(shards))
+
+
+def run(workspace: Workspace, params: Params) -> None:
+    """Encode the validated manifest into data/features/{train,valid,test}.
+
+    Finished batches wait in .lsgmer/scratch/features, keyed by encoder, manifest and batch plan, so a stage
+    that was killed goes on where it stood and ends in the same bytes. Raises LsgmerError for bad input and
+    OSError, naming the folder, for a full disk.
+    """
+    set_threads(params.runtime.threads)
+    manifest = ValidatedManifest.load(workspace.data("validate"))
+    parts: dict[Split, list[Utterance]] = {s: [u for u in manifest.utterances if u.split == s] for s in SPLITS}
+    device = choose_device(params.runtime)
+    audio = build_audio(params.features.audio, workspace.root, device)
+    text = build_text(params.features.text, workspace.root, device)
+    _check_modalities(manifest.utterances, audio is not None, text is not None)
+
+    scratch, size = workspace.scratch / "features", params.features.batch_size
+    work: dict[Modality, Extraction] = {}
+    if audio is not None:
+        plan = plan_batches(parts, lambda u: round(1000 * manifest.durations[u.id]) if u.audio else None, size)
+        encode = audio_from(workspace.root / params.corpus.path, audio)
+        work["audio"] = _extraction("audio", audio.spec, encode, plan, manifest.sha256, scratch)
+    if text is not None:
+        plan = plan_batches(parts, lambda u: len(u.text) if has_text(u) and u.text else None, size)
+        work["text"] = _extraction("text", text.spec, text_from(text), plan, manifest.sha256, scratch)
+
+    remove_all_but(scratch, {part.folder for part in work.values()})
+    for modality, part in work.items():
+        extract(part, parts, f"features-{modality}")
+    label_text = embed_labels(manifest.labels, text) if text is not None else None
+    for split, utterances in parts.items():
+        folder = workspace.data("features") / split
+        frames = {modality: part.frames(split, len(utterances)) for modality, part in work.items()}
+        with naming_full_disk(folder):
+            write_split(folder, split, utterances, manifest.labels, frames, label_text, manifest.sha256)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def choose_device(params: RuntimeParams) -> str:
+    """Return "cuda" or "cpu" for runtime.device. Raises LsgmerError if a GPU is asked for and there is none."""
+    import torch
+
+    if params.device == "cuda" and not torch.cuda.is_available():
+        raise LsgmerError("runtime.device is cuda, but torch sees no GPU here; set it to auto or cpu")
+    return "cpu" if params.device == "cpu" or not torch.cuda.is_available() else "cuda"
+
+
+def plan_batches(
+    parts: dict[Split, list[Utterance]], length_of: Callable[[Utterance], int | None], batch_size: int
+) -> Plan:
+    """Return batches of rows of similar length per split; rows whose length is None are in none."""
+    plan: Plan = {}
+    for split, utterances in parts.items():
+        lengths = {row: n for row, u in enumerate(utterances) if (n := length_of(u)) is not None}
+        rows = list(lengths)
+        plan[split] = [[rows[i] for i in group] for group in length_buckets(list(lengths.values()), batch_size)]
+    return plan
+
+
+def extract(part: Extraction, parts: dict[Split, list[Utterance]], what: str) -> None:
+    """Encode every batch that has no shard yet. A shard appears whole or not at all."""
+    batches = part.batches()
+    with naming_full_disk(part.folder):
+        part.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in part.folder.glob(".*"):  # half-written by a process that was killed
+            leftover.unlink()
+        missing = [batch for batch in batches if not batch[2].is_file()]
+        done = len(batches) - len(missing)
+        if done:
+            print(f"{what}: going on behind {done} of {len(batches)} finished batches", flush=True)
+        for split, rows, file in track(missing, len(batches), what, start=done):
+            values = part.encode([parts[split][row] for row in rows])
+            content = io.BytesIO()
+            np.savez(content, lengths=np.array([len(v) for v in values]), flat=np.concatenate(values))
+            write_atomically(file, content.getvalue())
+
+
+def audio_from(root: Path, encoder: AudioEncoder) -> Encode:
+    """Return the function from utterances to frames; audio paths are relative to `root`."""
+    return lambda batch: encoder.encode([decode(root / str(u.audio), u.start_s, u.end_s) for u in batch])
+
+
+def text_from(encoder: TextEncoder) -> Encode:
+    """Return the function from utterances to token embeddings."""
+    return lambda batch: encoder.encode([str(u.text) for u in batch])
+
+
+def has_text(utterance: Utterance) -> bool:
+    """Say whether there is anything to read: blanks are no words."""
+    return bool(utterance.text and utterance.text.strip())
+
+
+def embed_labels(labels: Labels, encoder: TextEncoder) -> Array:
+    """Return the mean token embedding of each label's description (C, D) float32."""
+    tokens = encoder.encode([item.description for item in labels.items])
+    return np.stack([values.mean(axis=0) for values in tokens]).astype(np.float32)
+
+
+def remove_all_but(folder: Path, wanted: set[Path]) -> None:
+    """Remove what earlier encoders or manifests left in scratch, so that it does not grow."""
+    for path in folder.glob("*"):
+        if path not in wanted:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def naming_full_disk(folder: Path) -> Iterator[None]:
+    """Put the folder's name into the error of a full disk, which often carries none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, error.strerror, str(folder)) from error
+        raise
+
+
+def _extraction(
+    modality: Modality, spec: EncoderSpec, encode: Encode, plan: Plan, manifest_sha256: str, scratch: Path
+) -> Extraction:
+    key = digest([spec.fingerprint, manifest_sha256, plan])
+    return Extraction(spec, encode, plan, scratch / f"{modality}-{key[:16]}")
+
+
+def _pieces(shards: list[tuple[list[int], Path]]) -> Iterator[tuple[int, Array]]:
+    """Yield (row, frames (T, D)) of every shard."""
+    for rows, file in shards:
+        with np.load(file, allow_pickle=False) as shard:
+            values = np.split(shard["flat"], np.cumsum(shard["lengths"])[:-1])
+        yield from zip(rows, values, strict=True)
+
+
+def _check_modalities(utterances: Sequence[Utterance], has_audio: bool, has_words: bool) -> None:
+    """Raise LsgmerError for utterances that no encoder can read: they would be rows of nothing."""
+    bare = [u.id for u in utterances if not ((has_audio and u.audio) or (has_words and has_text(u)))]
+    if bare:
+        raise LsgmerError(
+            f"{len(bare)} utterances have nothing that the encoders of `features` read, {bare[:3]} among them; "
+            "give features.audio or features.text an encoder for them, or take these rows out of the corpus"
+        )
+
+
+def main() -> None:
+    """Run the stage in the current folder."""
+    run_stage("features", run)
+
+
+if __name__ == "__main__":
+    main()

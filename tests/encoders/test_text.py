@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModel, AutoTokenizer
+
+from lsgmer.encoders import TextEncoder, build_text
+from lsgmer.errors import LsgmerError
+from lsgmer.params import TextEncoderParams, load_params
+from tests.encoders.tiny import WORDS
+
+MINILM = load_params(Path(__file__).parents[2] / "params.yaml").features.text
+
+
+def build(folder: Path, layer: int | None = None, max_tokens: int = 16) -> TextEncoder:
+    params = TextEncoderParams(kind="transformers", source=str(folder), layer=layer, max_tokens=max_tokens)
+    encoder = build_text(params, Path())
+    assert encoder is not None
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def minilm() -> TextEncoder:
+    encoder = build_text(MINILM, Path())
+    assert encoder is not None
+    return encoder
+
+
+def test_stopping_at_a_layer_equals_the_full_models_hidden_state(roberta: Path) -> None:
+    text = "we are not happy"
+    inputs = AutoTokenizer.from_pretrained(roberta)(text, return_tensors="pt")
+    with torch.inference_mode():
+        full = AutoModel.from_pretrained(roberta).eval()(**inputs, output_hidden_states=True)
+    for layer, expected in enumerate(full.hidden_states):
+        assert np.array_equal(build(roberta, layer).encode([text])[0], expected[0].numpy())
+    assert np.array_equal(build(roberta).encode([text])[0], full.last_hidden_state[0].numpy())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=20), min_size=2, max_size=4))
+def test_alone_equals_in_a_batch_and_special_tokens_are_kept(roberta: Path, sentences: list[list[str]]) -> None:
+    encoder = build(roberta)
+    texts = [" ".join(words) for words in sentences]
+    for words, text, tokens in zip(sentences, texts, encoder.encode(texts), strict=True):
+        assert tokens.shape == (min(len(words) + 2, 16), 16)
+        assert np.array_equal(tokens, encoder.encode([text])[0])
+
+
+def test_more_tokens_than_positions_are_refused(roberta: Path) -> None:
+    build(roberta, max_tokens=32)
+    with pytest.raises(LsgmerError, match="max_tokens: 33 is more than the 32"):
+        build(roberta, max_tokens=33)
+
+
+def test_a_speech_encoder_is_refused(hubert: Path) -> None:
+    with pytest.raises(LsgmerError, match="hubert is not a text encoder"):
+        build(hubert)
+
+
+def test_the_packaged_minilm_puts_like_sentences_close(minilm: TextEncoder) -> None:
+    texts = ["I am so happy today!", "What a joyful, wonderful day.", "The invoice is due on Monday."]
+    means = np.stack([tokens.mean(axis=0) for tokens in minilm.encode(texts)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    close = means @ means.T
+    assert means.shape == (3, 384)
+    assert close[0, 1] > 0.5
+    assert close[0, 2] < 0.3
+    assert close[1, 2] < 0.3
+
+
+def test_the_packaged_minilm_is_the_one_that_params_name(minilm: TextEncoder) -> None:
+    assert minilm.spec.weights_sha256 == MINILM.sha256
+    assert minilm.spec.source == MINILM.source
+    assert "/" not in "".join(minilm.spec.settings["files"])
