@@ -43,7 +43,7 @@ def dvc_md5(path: Path) -> str:
         for file in path.rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     ]
-    entries.sort(key=lambda entry: tuple(entry["relpath"].split("/")))
+    entries.sort(key=lambda entry: entry["relpath"])
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 

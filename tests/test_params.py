@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lsgmer.errors import ExitCode, ParamsError
+from lsgmer.params import load_params, override, parse_params, read_yaml
+
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "params.yaml"
+
+
+@pytest.mark.parametrize("file", sorted([FILE, *ROOT.glob("params/*.yaml")]), ids=lambda file: file.name)
+def test_every_params_file_in_the_project_is_valid(file):
+    assert load_params(file).corpus.labels
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("train.epoch=3", r"train\.epoch: unknown key; did you mean epochs\? \(allowed: .*batch_size.*\)"),
+        ("trian.epochs=3", r"trian: unknown key; did you mean train\?"),
+        ("train.epochs=many", r"train\.epochs: .*integer"),
+        ("train.epochs=3.5", r"train\.epochs"),
+        ("train.epochs=true", r"train\.epochs"),
+        ("gate.min_class_recall=2", r"gate\.min_class_recall: .*less than or equal to 1"),
+        ("corpus.name=iemocapp", r"corpus\.name: .*'sample'"),
+        ("model.heads=5", r"heads \(5\) must divide width"),
+        ("sample.shares={congruent: 0.5}", r"shares add up"),
+        ("corpus.label_map={ang: angre}", r"label_map leads to labels that are not in"),
+        ("corpus.synthesize=[]", r"synthesize must be \[sample\]"),
+        ("features.audio.kind=none", None),
+    ],
+)
+def test_overrides_are_checked_and_named(item, message):
+    if message is None:
+        assert load_params(FILE, [item]).features.audio.kind == "none"
+        return
+    with pytest.raises(ParamsError, match=message):
+        load_params(FILE, [item])
+
+
+def test_all_problems_are_reported_at_once():
+    with pytest.raises(ParamsError, match="2 problem") as caught:
+        load_params(FILE, ["train.epoch=3", "model.widht=3"])
+    assert "train.epoch" in str(caught.value)
+    assert "model.widht" in str(caught.value)
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_nothing_to_learn_from():
+    with pytest.raises(ParamsError, match="nothing to learn from"):
+        load_params(FILE, ["features.audio.kind=none", "features.text.kind=none"])
+
+
+def test_numbers_are_yaml_1_2_as_dvc_reads_them():
+    assert load_params(FILE, ["train.learning_rate=1e-4"]).train.learning_rate == 1e-4
+
+
+@pytest.mark.parametrize("item", ["train.epochs", "=3", "train.epochs.more=3", "train.epochs=[1"])
+def test_malformed_overrides(item):
+    with pytest.raises(ParamsError, match="--set"):
+        override(read_yaml(FILE), [item])
+
+
+def test_unreadable_files(tmp_path):
+    with pytest.raises(ParamsError, match="no such file"):
+        load_params(tmp_path / "absent.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(ParamsError, match="not readable as YAML"):
+        load_params(tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(ParamsError, match="expected sections"):
+        load_params(tmp_path / "list.yaml")
+
+
+def test_missing_keys_are_named():
+    content = read_yaml(FILE)
+    del content["train"]["epochs"]
+    with pytest.raises(ParamsError, match=r"train\.epochs: missing"):
+        parse_params(content, "params.yaml")
+
+
+def test_params_are_frozen():
+    with pytest.raises(ValidationError):
+        load_params(FILE).train.epochs = 5
+
+
+def test_params_import_nothing_heavy():
+    code = "import lsgmer.params, sys; print([m for m in ('torch', 'pandas', 'transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
