@@ -53,7 +53,8 @@ def _normalised_correlation(frames: Tensor, window: int, lags: int) -> Tensor:
     products = torch.fft.irfft(head.conj() * torch.fft.rfft(frames, n=size), n=size)[:, :lags]
     energy = F.pad(frames.double().square().cumsum(dim=1), (1, 0))
     energy = (energy[:, window : window + lags] - energy[:, :lags]).float().clamp(min=0)
-    return products / (energy[:, :1] * energy + 1e-12).sqrt()
+    phi: Tensor = products / (energy[:, :1] * energy + 1e-12).sqrt()
+    return phi
 
 
 def _best_lag(phi: Tensor, shortest: int, longest: int) -> tuple[Tensor, Tensor]:
