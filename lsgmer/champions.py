@@ -47,6 +47,14 @@ class Promotion(Record):
     forced: Forced | None = None
 
 
+class Incumbent(Record):
+    """incumbent.json: whom a challenger must beat, copied beside it, or why there is nobody."""
+
+    champion: str | None
+    weights_sha256: str | None
+    reason: str
+
+
 def read(workspace: Workspace) -> Champion | None:
     """Return the champion, or None before the first promotion. Raises LsgmerError for an unreadable pointer."""
     try:

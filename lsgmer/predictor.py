@@ -63,8 +63,9 @@ class Predictor:
     def load(cls, folder: Path, version: str, device: str = "auto", root: Path | None = None) -> Predictor:
         """Load the checkpoint in `folder` and the encoders its card names.
 
-        Packed encoders lie in `folder`/encoders/MODALITY. `version` is what answers call the model; `root` is where a folder encoder is looked for (default: the
-        current folder). Raises LsgmerError when anything is absent or not what the card says.
+        Packed encoders lie in `folder`/encoders/MODALITY; a folder encoder that is not packed is looked for
+        under `root` (default: the current folder). `version` is what answers call the model. Raises LsgmerError
+        when anything is absent or not what the card says.
         """
         model, card = checkpoint.load(folder)
         place = choose_device(device)
