@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -24,13 +24,14 @@ from prefect.states import Cancelled, Completed
 
 from flows import dvc
 from flows.console import PROGRESS, Console
+from flows.outside import fetch_absent
+from flows.watch import watch_parent
 from lsgmer import champions, stages, summary
 from lsgmer.errors import ExitCode, LsgmerError
 from lsgmer.exclusive import exclusive
 from lsgmer.paths import Workspace
-from lsgmer.runtime import apply_environment, is_alive
+from lsgmer.runtime import apply_environment
 
-WATCHED = "LSGMER_PARENT"  # identity of the command that started this flow, if one did
 INTERRUPTED = "interrupted; everything finished so far is kept: run the same command again to go on"
 
 
@@ -55,9 +56,9 @@ def stage(name: str, position: str, root: str) -> bool:
 
 
 @task(cache_policy=NO_CACHE)
-def promote(root: str) -> str:
-    """Move the champion pointer to the packaged model, as the last step of a run; return its tag."""
-    return champions.promote(Workspace(Path(root))).tag
+def promote(root: str, tag: str) -> None:
+    """Move the champion pointer to `tag`, as the last step of a run."""
+    champions.promote(Workspace(Path(root)), tag)
 
 
 @task(cache_policy=NO_CACHE)
@@ -86,6 +87,7 @@ def walk(workspace: Workspace) -> State[Any]:
     """Run what is out of date, in order; stop before packaging unless the gate passed; promote last."""
     root = str(workspace.root)
     stages.check_workspace(workspace.root)
+    fetch_absent(root)
     plan = stages.read_plan(workspace.root)
     todo = plan.after(stages.unclean(workspace.root))
     packaging = plan.after({stages.PACKAGE})
@@ -100,16 +102,16 @@ def walk(workspace: Workspace) -> State[Any]:
 def _conclude(workspace: Workspace, changed: bool) -> State[Any]:
     root = str(workspace.root)
     rejected = bool(summary.verdict_code(workspace))
-    promoted = not rejected and summary.to_promote(workspace) is not None
-    if promoted:
-        promote(root)
-    if changed or promoted:
+    tag = summary.to_promote(workspace)
+    if tag:
+        promote(root, tag)
+    if changed or tag:
         publish(root)
     if rejected:
         gate = summary.read_gate(workspace)
         reasons = "; ".join(f"{r.name}: {r.reason}" for r in gate.rules if r.verdict != "PASS") if gate else ""
         return Completed(name="Rejected", message=f"{gate.verdict if gate else ''} {reasons}")
-    if not changed and not promoted:
+    if not changed and not tag:
         return Completed(name="Unchanged", message="every stage was up to date")
     return Completed(message=f"packaged and promoted {summary.packaged_tag(workspace)}")
 
@@ -148,7 +150,7 @@ def main() -> int:
     workspace = Workspace.here()
     try:
         with exclusive(workspace, "lsgmer run"):
-            _watch_parent()
+            watch_parent()
             state = pipeline(return_state=True)
     except KeyboardInterrupt:
         print(f"lsgmer run: {INTERRUPTED}", file=sys.stderr)
@@ -166,6 +168,8 @@ def report(state: State[Any], workspace: Workspace) -> int:
         return 130
     if not state.is_completed():
         error = state.result(raise_on_failure=False)
+        if isinstance(error, Exception) and not isinstance(error, LsgmerError):
+            traceback.print_exception(error)
         print(f"\nlsgmer run: error: {error if isinstance(error, Exception) else state.message}", file=sys.stderr)
         return error.exit_code if isinstance(error, LsgmerError) else ExitCode.ERROR
     print(f"\n{summary.render(workspace)}")
@@ -178,21 +182,6 @@ def quiet() -> None:
         for handler in logging.getLogger(name).handlers:
             if handler.name == "console":
                 handler.addFilter(lambda record: record.levelno >= logging.CRITICAL)
-
-
-def _watch_parent() -> None:
-    """Interrupt this flow when the command that started it is gone, as Ctrl-C would."""
-    import os
-
-    parent = os.environ.get(WATCHED)
-
-    def watch() -> None:
-        while parent and is_alive(parent):
-            time.sleep(1)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    if parent:
-        threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,16 +18,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-# typer reads these annotations at run time, and does not know `X | None` inside Annotated for every version.
-Set = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="As in --set train.epochs=3.")]
-ParamsFile = Annotated[Optional[Path], typer.Option("--params", help="Another parameter file than params.yaml.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in --set train.epochs=3.")]
+ParamsFile = Annotated[Path | None, typer.Option("--params", help="Another parameter file than params.yaml.")]
 
 
 @app.command()
 def run(
     params: ParamsFile = None,
     set_: Set = None,
-    workspace: Annotated[Optional[Path], typer.Option(help="Folder for the products; made if it is not there.")] = None,
+    workspace: Annotated[Path | None, typer.Option(help="Folder for the products; made if it is not there.")] = None,
 ) -> None:
     """Bring the pipeline up to date: data to a packaged, promoted model. Exit 3: the gate did not pass."""
     from lsgmer.commands.run import run as body
@@ -37,10 +36,10 @@ def run(
 
 @app.command()
 def schedule(
-    cron: Annotated[Optional[str], typer.Option(help='When, as cron: "0 3 * * 1" is Mondays at 3:00.')] = None,
-    every: Annotated[Optional[float], typer.Option(help="Instead of --cron: every so many seconds.")] = None,
+    cron: Annotated[str | None, typer.Option(help='When, as cron: "0 3 * * 1" is Mondays at 3:00.')] = None,
+    every: Annotated[float | None, typer.Option(help="Instead of --cron: every so many seconds.")] = None,
     timezone: Annotated[str, typer.Option(help="The time zone that --cron means.")] = "UTC",
-    webhook: Annotated[Optional[str], typer.Option(help="URL that gets a JSON POST on failure or rejection.")] = None,
+    webhook: Annotated[str | None, typer.Option(help="URL that gets a JSON POST on failure or rejection.")] = None,
 ) -> None:
     """Retrain on a schedule until Ctrl-C, on a Prefect server; each run leaves its papers in runs/ID/."""
     from lsgmer.commands.schedule import schedule as body
@@ -62,7 +61,7 @@ def serve(
 @app.command()
 def champions(
     back: Annotated[bool, typer.Option("--back", help="Go back to TAG, or to the champion before this one.")] = False,
-    tag: Annotated[Optional[str], typer.Argument(help="With --back: which one.")] = None,
+    tag: Annotated[str | None, typer.Argument(help="With --back: which one.")] = None,
 ) -> None:
     """List every model that was champion, or go back to an older one."""
     from lsgmer.commands.models import champions as body
@@ -73,7 +72,7 @@ def champions(
 @app.command()
 def promote(
     force: Annotated[bool, typer.Option("--force", help="In spite of the gate; recorded.")] = False,
-    reason: Annotated[Optional[str], typer.Option(help="Why; needed with --force.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; needed with --force.")] = None,
 ) -> None:
     """Make the packaged model the champion."""
     from lsgmer.commands.models import promote as body
@@ -94,11 +93,11 @@ def audit(
 
 @app.command()
 def predict(
-    paths: Annotated[Optional[list[str]], typer.Argument(metavar="[AUDIO]...", help="Files or globs.")] = None,
-    text: Annotated[Optional[str], typer.Option(help="The words: of the one file, or alone.")] = None,
-    table: Annotated[Optional[Path], typer.Option(help="CSV or Parquet with columns audio and/or text.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="[AUDIO]...", help="Files or globs.")] = None,
+    text: Annotated[str | None, typer.Option(help="The words: of the one file, or alone.")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV or Parquet with columns audio and/or text.")] = None,
     format: Annotated[str, typer.Option(help="table, json or csv.")] = "table",
-    output: Annotated[Optional[Path], typer.Option(help="Write there instead of to the screen.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write there instead of to the screen.")] = None,
 ) -> None:
     """Ask the champion about files or a table. Exit 1: at least one could not be read; the rest is there."""
     from lsgmer.commands.predict import predict as body

@@ -97,8 +97,12 @@ def end_leftovers(workspace: Workspace) -> list[str]:
 def busy_message(workspace: Workspace) -> str:
     """Say who holds the workspace and what to do."""
     note = _read(workspace)
-    who = f"process {note['owner'].partition(':')[0]}, {note['what']}, since {note['since']}" if note else "just started"
-    return f"{workspace.root}: a run is under way here ({who}); one at a time: wait for it or end it, then run this again"
+    who = (
+        f"process {note['owner'].partition(':')[0]}, {note['what']}, since {note['since']}" if note else "just started"
+    )
+    return (
+        f"{workspace.root}: a run is under way here ({who}); one at a time: wait for it or end it, then run this again"
+    )
 
 
 def _read(workspace: Workspace) -> dict[str, object] | dict[str, list[str]] | dict:  # type: ignore[type-arg]

@@ -57,9 +57,7 @@ def check_workspace(root: Path) -> None:
 
 def ask(root: Path, *arguments: str) -> str:
     """Run `dvc ARGUMENTS` in `root` and return what it prints. Raises LsgmerError with DVC's reason."""
-    done = subprocess.run(
-        [*DVC, *arguments], cwd=root, env=environment(), capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*DVC, *arguments], cwd=root, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         output = done.stderr + done.stdout
         raise LsgmerError(busy(output) or f"dvc {' '.join(arguments)} failed: {last_lines(output)}")

@@ -92,7 +92,11 @@ def render(workspace: Workspace) -> str:
     parts: list[str] = []
     metrics = read_metrics(workspace)
     if metrics is not None:
-        parts += [_table(metrics), f"(95% bootstrap intervals; chance {metrics.chance:.3f}; {metrics.n_speakers} test speakers)", ""]
+        parts += [
+            _table(metrics),
+            f"(95% bootstrap intervals; chance {metrics.chance:.3f}; {metrics.n_speakers} test speakers)",
+            "",
+        ]
     gate = read_gate(workspace)
     parts += _verdict(gate) if gate is not None else []
     tag = packaged_tag(workspace) if gate is not None and gate.verdict == "PASS" else None
@@ -111,20 +115,26 @@ def _verdict(gate: GateDecision) -> list[str]:
 def _next(workspace: Workspace, gate: GateDecision | None, served: bool) -> list[str]:
     lines = []
     if gate is not None and gate.verdict != "PASS":
-        lines = ["          not packaged; data/gate/report.md has the numbers; "
-                 "`lsgmer promote --force --reason TEXT` overrides, and is recorded"]
+        lines = [
+            "          not packaged; data/gate/report.md has the numbers; "
+            "`lsgmer promote --force --reason TEXT` overrides, and is recorded"
+        ]
     if served:
         clips = sorted((workspace.root / "data" / "raw").glob("*/audio/*.flac"))
         clip = clips[0].relative_to(workspace.root).as_posix() if clips else "speech.flac"
-        lines += ["next      make serve     (or: lsgmer serve)",
-                  f"          curl -F audio=@{clip} -F text='I can not believe it' localhost:3000/predict"]
+        lines += [
+            "next      make serve     (or: lsgmer serve)",
+            f"          curl -F audio=@{clip} -F text='I can not believe it' localhost:3000/predict",
+        ]
     return lines
 
 
 def _table(metrics: Metrics) -> str:
     rows = [COLUMNS, *metric_rows(metrics)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def _read(workspace: Workspace, stage: str, name: str, kind: type[R]) -> R | None:
@@ -134,4 +144,6 @@ def _read(workspace: Workspace, stage: str, name: str, kind: type[R]) -> R | Non
     try:
         return kind.model_validate_json(path.read_text())
     except ValidationError as error:
-        raise LsgmerError(f"{path}: not what {stage} writes ({error.error_count()} problems); run `lsgmer run`") from error
+        raise LsgmerError(
+            f"{path}: not what {stage} writes ({error.error_count()} problems); run `lsgmer run`"
+        ) from error

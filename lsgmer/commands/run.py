@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lsgmer import stages, summary, workspaces
-from lsgmer.errors import ExitCode
-from lsgmer.exclusive import check_free, end_leftovers
+from lsgmer.commands.child import run_module
+from lsgmer.exclusive import check_free
 from lsgmer.params import load_params
 from lsgmer.paths import Workspace
-from lsgmer.runtime import identity
-from lsgmer.servers import known_server
-
-WATCHED = "LSGMER_PARENT"  # flows.pipeline ends itself when the process this names is gone
-STOP_S = 60.0
 
 
 def run(params_file: Path | None, overrides: Sequence[str], folder: Path | None) -> int:
@@ -29,7 +20,8 @@ def run(params_file: Path | None, overrides: Sequence[str], folder: Path | None)
     if nothing_to_do(workspace):
         print(f"everything is up to date\n\n{summary.render(workspace)}")
         return summary.verdict_code(workspace)
-    return run_flow(workspace)
+    print("starting (Prefect takes 10 seconds, half a minute the first time)", flush=True)
+    return run_module(workspace, "flows.pipeline")
 
 
 def choose(root: Path, params_file: Path | None, overrides: Sequence[str], folder: Path | None) -> Workspace:
@@ -58,46 +50,3 @@ def nothing_to_do(workspace: Workspace) -> bool:
     if summary.verdict_code(workspace):
         todo -= {stages.PACKAGE}
     return not todo and summary.to_promote(workspace) is None
-
-
-def run_flow(workspace: Workspace) -> int:
-    """Run `python -m flows.pipeline` in `workspace`, its output on ours, and leave no process behind."""
-    environment = {**stages.environment(), WATCHED: identity(os.getpid())}
-    server = known_server(workspace)
-    if server and "PREFECT_API_URL" not in environment:
-        environment["PREFECT_API_URL"] = server
-    process = subprocess.Popen(
-        [sys.executable, "-m", "flows.pipeline"],
-        cwd=workspace.root,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return attend(process)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # what a killed flow leaves in its group: its Prefect server
-        end_leftovers(workspace)
-
-
-def attend(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the flow; on Ctrl-C let it end its stage and save, on a second one end it at once."""
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        print("\nstopping: the stage ends and keeps its work (Ctrl-C again: at once)", file=sys.stderr, flush=True)
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.wait(timeout=STOP_S)
-        return 130
-    if code < 0:
-        print(
-            f"lsgmer: error: the run was ended from outside by signal {-code}; finished work is kept: "
-            "run the same command again to go on",
-            file=sys.stderr,
-        )
-        return ExitCode.ERROR
-    return code

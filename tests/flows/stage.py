@@ -44,7 +44,7 @@ def train() -> str:
     Path("train.pid").write_text(str(os.getpid()))
     for i in range(int(float(knobs.get("sleep_s", 0)) * 10)):
         if i % 10 == 0:
-            print(f"progress epochs {i} /100 eta 3s".replace(" /", "/"), flush=True)
+            print(f"progress epochs {i}/100 eta 3s", flush=True)
         time.sleep(0.1)
     if knobs.get("exit_code"):
         print(knobs.get("message", "it broke"), file=sys.stderr, flush=True)
@@ -53,8 +53,15 @@ def train() -> str:
 
 
 def package() -> str:
-    tag = "fake:" + hashlib.sha256(Path("data/train/model.txt").read_bytes()).hexdigest()[:16]
-    return json.dumps({"tag": tag, "version": tag[5:], "weights_sha256": ZERO, "card_sha256": ZERO})
+    weights = Path("data/train/model.txt").read_bytes()
+    sha256 = hashlib.sha256(weights).hexdigest()
+    source = Path(".bentoml/bentos/fake") / sha256[:16] / "src"
+    card = json.dumps({"weights_sha256": sha256})
+    files = {"model/model.safetensors": weights, "model/card.json": card.encode(), "papers/model_card.json": b"{}"}
+    for name, content in files.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(content)
+    return json.dumps({"tag": f"fake:{sha256[:16]}"})
 
 
 CONTENT = {

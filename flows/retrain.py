@@ -1,0 +1,71 @@
+"""The flow `retrain`, which a schedule runs: pulls new data, runs the pipeline, keeps its papers, tells of failures."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Failed
+
+from flows import records
+from flows.outside import update_imports
+from flows.pipeline import pipeline, quiet
+from lsgmer.errors import LsgmerError
+from lsgmer.exclusive import Busy, exclusive
+from lsgmer.paths import Workspace
+from lsgmer.runtime import apply_environment
+
+
+@flow(name="retrain")
+def retrain(root: str = ".", webhook: str | None = None) -> State[Any]:
+    """Retrain `root`. Ends as `pipeline` does, or Cancelled "Refused" when another run holds the workspace.
+
+    A failure, a rejection and a refusal each leave a line in .lsgmer/events.log; the first two call `webhook`.
+    """
+    apply_environment()
+    quiet()
+    workspace, started = Workspace(Path(root).resolve()), records.now()
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{str(flow_run.id or '').replace('-', '')[-8:]}"
+    updated: list[str] = []
+    try:
+        with exclusive(workspace, "scheduled run"):
+            state = _attempt(workspace, updated)
+            record = records.write(workspace, run_id, started, str(state.name), str(state.message or ""), updated)
+    except Busy as busy:
+        state = Cancelled(name="Refused", message=str(busy))
+        record = records.write(workspace, run_id, started, "Refused", str(busy), updated)
+    except BaseException as error:
+        record = records.write(workspace, run_id, started, "Interrupted", repr(error), updated)
+        records.log_event(workspace, record)
+        raise
+    _tell(workspace, record, webhook)
+    return state
+
+
+def _attempt(workspace: Workspace, updated: list[str]) -> State[Any]:
+    """Pull new data and run the pipeline as a subflow; return the state to end in."""
+    try:
+        updated += update_imports(str(workspace.root))
+    except LsgmerError as error:
+        return Failed(message=str(error))
+    state: State[Any] = pipeline(str(workspace.root), return_state=True)
+    if state.is_failed() or state.is_crashed():
+        error = state.result(raise_on_failure=False)
+        if isinstance(error, Exception) and not isinstance(error, LsgmerError):
+            traceback.print_exception(error)
+        return Failed(message=str(error))
+    return state
+
+
+def _tell(workspace: Workspace, record: records.RunRecord, webhook: str | None) -> None:
+    print(f"run {record.id}: {record.state}. {record.message}", file=sys.stderr, flush=True)
+    if record.state in ("Completed", "Unchanged"):
+        return
+    records.log_event(workspace, record)
+    if webhook and record.state != "Refused":
+        records.call_webhook(webhook, record)

@@ -1,0 +1,140 @@
+"""Serve `retrain` on a schedule: `python -m flows.schedule`. Starts a Prefect server unless one is there."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+
+from flows.watch import watch_parent
+from lsgmer.errors import LsgmerError, ParamsError
+from lsgmer.paths import Workspace
+from lsgmer.runtime import apply_environment, end_tree, identity
+from lsgmer.servers import end_orphan_server, known_server, note_path, note_server
+
+API = "PREFECT_API_URL"
+START_S = 180.0
+PORT = 4200  # Prefect's own default; another one when it is taken
+
+
+@contextlib.contextmanager
+def server(workspace: Workspace) -> Iterator[str]:
+    """Yield the address of a Prefect API that answers: the environment's, or one of our own until the end."""
+    given = os.environ.get(API)
+    if given and answers(given):
+        yield given
+        return
+    if given:
+        print(f"{API}={given} does not answer; starting a server here", file=sys.stderr, flush=True)
+    end_orphan_server(workspace)
+    if known_server(workspace):
+        raise LsgmerError(f"{workspace.root}: `lsgmer schedule` already runs here; end it first")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    log = workspace.scratch / "server.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if name != API}
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command, cwd=workspace.root, env=environment, stdout=file, stderr=file, start_new_session=True
+        )
+    name = identity(process.pid)
+    note_server(workspace, name, identity(os.getpid()), url)
+    try:
+        _wait(process, url, str(log))
+        yield url
+    finally:
+        end_tree(name)
+        process.wait()
+        note_path(workspace).unlink(missing_ok=True)
+
+
+def answers(url: str) -> bool:
+    """Say whether a Prefect API answers at `url`."""
+    try:
+        return httpx.get(f"{url.rstrip('/')}/health", timeout=5).status_code == httpx.codes.OK
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def free_port() -> int:
+    """Return Prefect's default port, or another free one on this machine."""
+    for port in (PORT, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise LsgmerError("no free port on 127.0.0.1")
+
+
+def serve(cron: str | None, every_s: float | None, timezone: str, webhook: str | None) -> None:
+    """Serve `retrain` until interrupted: one run at a time, an overlapping one is cancelled by the server."""
+    import prefect
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.flows import EntrypointType
+    from prefect.schedules import Cron, Interval
+
+    from flows.pipeline import quiet
+    from flows.retrain import retrain
+
+    try:
+        schedule = Cron(cron, timezone=timezone) if cron else Interval(every_s or 0, timezone=timezone)
+        deployment = retrain.to_deployment(
+            name="scheduled",
+            schedules=[schedule],
+            parameters={"webhook": webhook},
+            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+    except ValueError as error:
+        raise ParamsError(f"not a schedule: {error}") from error
+    quiet()
+    when = f"{cron} ({timezone})" if cron else f"every {every_s:g} s"
+    print(f"retraining {when}; state and logs: {os.environ[API].removesuffix('/api')}; Ctrl-C ends it", flush=True)
+    prefect.serve(deployment, print_starting_message=False, limit=2)
+
+
+def main() -> int:
+    """Parse the arguments that `lsgmer schedule` passes, start what is needed and serve."""
+    parser = argparse.ArgumentParser(prog="python -m flows.schedule")
+    parser.add_argument("--cron")
+    parser.add_argument("--every", type=float)
+    parser.add_argument("--timezone", default="UTC")
+    parser.add_argument("--webhook")
+    given = parser.parse_args()
+    apply_environment()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    watch_parent()
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the runs' own console lines stay
+    os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "2")
+    try:
+        with server(Workspace.here()) as url:
+            os.environ[API] = url  # before prefect is imported, and for the runs that it starts
+            serve(given.cron, given.every, given.timezone, given.webhook)
+    except LsgmerError as error:
+        print(f"lsgmer schedule: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, SystemExit):
+        print("lsgmer schedule: ended", file=sys.stderr)
+    return 0
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: str) -> None:
+    deadline = time.monotonic() + START_S
+    print("starting a Prefect server (half a minute the first time)", flush=True)
+    while not answers(url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise LsgmerError(f"the Prefect server did not start; see {log}")
+        time.sleep(0.3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

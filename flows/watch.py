@@ -1,0 +1,25 @@
+"""A flow or a schedule ends when the command that started it is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+from lsgmer.runtime import is_alive
+
+WATCHED = "LSGMER_PARENT"  # identity of the command that started this process, if one did
+
+
+def watch_parent() -> None:
+    """Interrupt this process, as Ctrl-C would, once the command named in the environment is gone."""
+    parent = os.environ.pop(WATCHED, None)
+
+    def watch() -> None:
+        while parent and is_alive(parent):
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    if parent:
+        threading.Thread(target=watch, daemon=True, name="parent-watch").start()

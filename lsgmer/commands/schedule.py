@@ -1,0 +1,31 @@
+"""`lsgmer schedule`: retrain on a schedule until Ctrl-C."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from lsgmer import stages
+from lsgmer.commands.child import run_module
+from lsgmer.errors import ParamsError
+from lsgmer.params import load_params
+from lsgmer.paths import Workspace
+
+
+def schedule(cron: str | None, every_s: float | None, timezone: str, webhook: str | None) -> int:
+    """Serve the retraining flow in the current folder; return its exit code. Raises ParamsError at once."""
+    if (cron is None) == (every_s is None):
+        raise ParamsError('give either --cron "0 3 * * 1" or --every SECONDS')
+    if every_s is not None and every_s < 1:
+        raise ParamsError(f"--every {every_s:g}: at least 1 second")
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ParamsError(f"--timezone {timezone}: unknown; write it as in Europe/Warsaw or UTC") from None
+    workspace = Workspace(Path.cwd())
+    load_params(workspace.params)
+    stages.check_workspace(workspace.root)
+    arguments = ["--timezone", timezone]
+    arguments += ["--cron", cron] if cron else ["--every", str(every_s)]
+    arguments += ["--webhook", webhook] if webhook else []
+    return run_module(workspace, "flows.schedule", arguments)
