@@ -78,12 +78,3 @@ def served_files(root: Path) -> dict[str, str]:
 def version_of(weights_sha256: str, card_sha256: str, served: dict[str, str]) -> str:
     """Return the version, 16 hex digits: the same weights, card and code always get the same one."""
     return digest({"weights": weights_sha256, "card": card_sha256, "served": served})[:16]
-
-
-def bento_source(store: Path, tag: str) -> Path:
-    """Return the sources of Bento `tag` in the BentoML home `store`. Raises LsgmerError when it is not there."""
-    name, _, version = tag.partition(":")
-    root = store / "bentos" / name / version / "src"
-    if not version or not root.is_dir():
-        raise LsgmerError(f"{tag}: no such Bento in {store}; run `lsgmer run`, or `lsgmer champions` for a list")
-    return root

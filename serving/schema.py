@@ -36,7 +36,8 @@ class Refusal(Exception):
 class PredictRequest(bentoml.IODescriptor):
     """An audio file, the words that were said, or both."""
 
-    audio: Path | None = Field(None, description="Speech: WAV, FLAC, OGG, Opus or MP3, at most 60 s and 25 MiB.")
+    # Path, not Path | None: BentoML 1.4 knows a file by the bare type, and fails on Optional[Path] in Python 3.11.
+    audio: Path = Field(None, description="Speech: WAV, FLAC, OGG, Opus or MP3, at most 60 s and 25 MiB.")
     text: str | None = Field(None, description="The words, at most 10,000 characters. Empty counts as absent.")
 
     @classmethod
@@ -97,7 +98,8 @@ async def _from_form(form: FormData) -> dict[str, Any]:
     for name in form:
         if len(form.getlist(name)) > 1:
             raise Refusal(400, f"{name}: given {len(form.getlist(name))} times; send one per request")
-    return {"audio": await _audio(form.get("audio")), "text": await _text(form.get("text"))}
+    given = {"audio": await _audio(form.get("audio")), "text": await _text(form.get("text"))}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 async def _audio(value: UploadFile | str | None) -> bytes | None:

@@ -124,7 +124,7 @@ def read_waveform(content: bytes) -> Waveform:
     try:
         return decode(content)
     except LsgmerError as error:
-        raise Refusal(400, f"audio: cannot be decoded: {error}") from error
+        raise Refusal(400, str(error)) from error  # "audio: ..."
 
 
 def _reason(error: Exception) -> str:
