@@ -7,12 +7,14 @@ from pathlib import Path
 
 from lsgmer import champions
 from lsgmer.champions import Champion, Incumbent
-from lsgmer.checkpoint import CARD, WEIGHTS, load_card
+from lsgmer.errors import LsgmerError
 from lsgmer.params import Params
 from lsgmer.paths import Workspace, write_atomically
 from lsgmer.runtime import run_stage
 from lsgmer.types import TrainCard
 
+# Their names are checkpoint's; importing it would load torch to copy two files.
+WEIGHTS, CARD = "model.safetensors", "card.json"
 ENCODERS = "encoders"
 PROFILE = "papers/profile.json"
 
@@ -31,7 +33,7 @@ def run(workspace: Workspace, params: Params) -> None:
     if champion is None:
         found = Incumbent(champion=None, weights_sha256=None, reason="no model was promoted here yet")
     else:
-        copy(champions.verified_source(workspace, champion), out, load_card(workspace.data("train")))
+        copy(champions.verified_source(workspace, champion), out, read_card(workspace.data("train") / CARD))
         found = describe(champion)
     write_atomically(out / "incumbent.json", found.to_json())
     print(f"incumbent: {found.champion or 'none'} ({found.reason})")
@@ -50,10 +52,18 @@ def copy(source: Path, out: Path, challenger: TrainCard) -> None:
         shutil.copyfile(model / name, out / name)
     if (source / PROFILE).is_file():
         shutil.copyfile(source / PROFILE, out / "profile.json")
-    card = load_card(out)
+    card = read_card(out / CARD)
     same = all(spec is None or spec == challenger.encoders.get(name) for name, spec in card.encoders.items())
     if not same and (model / ENCODERS).is_dir():
         shutil.copytree(model / ENCODERS, out / ENCODERS, dirs_exist_ok=True)
+
+
+def read_card(path: Path) -> TrainCard:
+    """Return the train card at `path`. Raises LsgmerError when it is absent or not a card."""
+    try:
+        return TrainCard.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LsgmerError(f"{path}: no readable train card: {error}; run `lsgmer run`") from error
 
 
 def main() -> None:
