@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from lsgmer.errors import LsgmerError
 from lsgmer.paths import Workspace, write_atomically
 from lsgmer.runtime import end_tree, identity, is_alive
+from lsgmer.types import Record
 
 _held: dict[Path, FileLock] = {}  # by this process: a scheduled run holds it around the pipeline's own
 
@@ -23,8 +24,17 @@ class Busy(LsgmerError):
     """Another run holds the workspace."""
 
 
+class Note(Record):
+    """flow.json: the run that holds the workspace, its identity and its children's ("pid:create_time")."""
+
+    owner: str
+    what: str
+    since: str
+    children: tuple[str, ...] = ()
+
+
 def note_path(workspace: Workspace) -> Path:
-    """Return the file that names the run's process and its children: {"owner", "what", "since", "children"}."""
+    """Return the file that holds the Note."""
     return workspace.scratch / "flow.json"
 
 
@@ -44,8 +54,8 @@ def exclusive(workspace: Workspace, what: str) -> Iterator[None]:
     _held[path] = lock
     try:
         end_leftovers(workspace)
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        _write(workspace, {"owner": identity(os.getpid()), "what": what, "since": started, "children": []})
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        write_atomically(note_path(workspace), Note(owner=identity(os.getpid()), what=what, since=since).to_json())
         yield
     finally:
         note_path(workspace).unlink(missing_ok=True)
@@ -69,25 +79,22 @@ def check_free(workspace: Workspace) -> None:
 def record_children(workspace: Workspace) -> None:
     """Note every process under this one, so that the next run can end those that outlive a kill -9."""
     note = _read(workspace)
-    if note.get("owner") != identity(os.getpid()):
+    if note is None or note.owner != identity(os.getpid()):
         return
+    children = list(note.children)
     for child in psutil.Process().children(recursive=True):
-        try:
-            name = identity(child.pid)
-        except psutil.NoSuchProcess:
-            continue
-        if name not in note["children"]:
-            note["children"].append(name)
-    note["children"] = [name for name in note["children"] if is_alive(name)]
-    _write(workspace, note)
+        with suppress(psutil.NoSuchProcess):
+            children.append(identity(child.pid))
+    alive = tuple(name for name in dict.fromkeys(children) if is_alive(name))
+    write_atomically(note_path(workspace), note.model_copy(update={"children": alive}).to_json())
 
 
 def end_leftovers(workspace: Workspace) -> list[str]:
     """End the recorded children of a run whose process is gone; return their names ("pid:create_time")."""
     note = _read(workspace)
-    if not note or is_alive(note["owner"]):
+    if note is None or is_alive(note.owner):
         return []
-    ended = [name for name in note["children"] if is_alive(name)]
+    ended = [name for name in note.children if is_alive(name)]
     for name in ended:
         end_tree(name)
     note_path(workspace).unlink(missing_ok=True)
@@ -97,20 +104,13 @@ def end_leftovers(workspace: Workspace) -> list[str]:
 def busy_message(workspace: Workspace) -> str:
     """Say who holds the workspace and what to do."""
     note = _read(workspace)
-    who = (
-        f"process {note['owner'].partition(':')[0]}, {note['what']}, since {note['since']}" if note else "just started"
-    )
-    return (
-        f"{workspace.root}: a run is under way here ({who}); one at a time: wait for it or end it, then run this again"
-    )
+    who = f"process {note.owner.partition(':')[0]}, {note.what}, since {note.since}" if note else "just started"
+    where = f"{workspace.root}: a run is under way here ({who})"
+    return f"{where}; one at a time: wait for it or end it, then run this again"
 
 
-def _read(workspace: Workspace) -> dict[str, object] | dict[str, list[str]] | dict:  # type: ignore[type-arg]
+def _read(workspace: Workspace) -> Note | None:
     try:
-        return dict(json.loads(note_path(workspace).read_text()))
-    except (OSError, ValueError):
-        return {}
-
-
-def _write(workspace: Workspace, note: dict[str, object]) -> None:
-    write_atomically(note_path(workspace), json.dumps(note))
+        return Note.model_validate_json(note_path(workspace).read_text())
+    except (OSError, ValidationError):
+        return None

@@ -51,7 +51,7 @@ def verdict_code(workspace: Workspace) -> ExitCode:
 
 def metric_rows(metrics: Metrics) -> list[tuple[str, ...]]:
     """Return one row per model, in COLUMNS' order, then one per difference between models."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             name,
             str(m.n),

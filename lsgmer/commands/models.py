@@ -1,0 +1,98 @@
+"""Commands about packaged models: serve, champions, promote, audit."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from lsgmer import champions as store
+from lsgmer import stages, summary
+from lsgmer.errors import ExitCode, GateRejected, LsgmerError, PackagingRefused, ParamsError
+from lsgmer.paths import Workspace
+from lsgmer.types import Forced
+
+FORCE_REASON = "--force-reason"  # of serving.build
+
+
+def champion_of(workspace: Workspace) -> store.Champion:
+    """Return the champion. Raises LsgmerError that says what to run when there is none."""
+    champion = store.read(workspace)
+    if champion is None:
+        raise LsgmerError(f"{workspace.root}: no champion yet; `lsgmer run` trains, gates, packages and promotes one")
+    return champion
+
+
+def serve(host: str, port: int) -> NoReturn:
+    """Replace this process by `bentoml serve CHAMPION`, after checking the champion's hashes."""
+    workspace = Workspace(Path.cwd())
+    champion = champion_of(workspace)
+    store.verified_source(workspace, champion)
+    print(f"serving {champion.tag} on http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    environment = {**stages.environment(), "BENTOML_HOME": str(workspace.bentos)}
+    command = [sys.executable, "-m", "bentoml", "serve", champion.tag, "--host", host, "--port", str(port)]
+    os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def champions(back: bool, tag: str | None) -> None:
+    """Print every model that was champion, oldest first, the present one marked; with `back`, go back first."""
+    workspace = Workspace(Path.cwd())
+    if tag and not back:
+        raise ParamsError(f"{tag}: to go back to it, write `lsgmer champions --back {tag}`")
+    if back:
+        print(f"champion is now {store.go_back(workspace, tag).tag}; restart `lsgmer serve` to serve it\n")
+    moves, current = store.history(workspace), store.read(workspace)
+    if not moves:
+        print("no model was champion yet; `lsgmer run` makes one")
+    stored = store.bentos(workspace)
+    for number, move in enumerate(moves):
+        last = all(later.tag != move.tag for later in moves[number + 1 :])
+        mark = "*" if current and current.tag == move.tag and last else " "
+        verdict = f"forced by {move.forced.by}: {move.forced.reason}" if move.forced else "gate PASS"
+        gone = "" if move.tag in stored else "  (its Bento is gone)"
+        word = "back to" if move.way == "back" else "promoted"
+        print(f"{mark} {move.at}  {word:8}  {move.tag}  {'' if move.way == 'back' else verdict}{gone}".rstrip())
+
+
+def promote(force: bool, reason: str | None) -> None:
+    """Make the packaged model the champion. Raises GateRejected without `force` unless its gate passed."""
+    workspace = Workspace(Path.cwd())
+    gate = summary.read_gate(workspace)
+    if gate is None:
+        raise LsgmerError(f"{workspace.root}: no model has been through the gate; run `lsgmer run`")
+    if force and not (reason and reason.strip()):
+        raise ParamsError("--force needs --reason TEXT: it is recorded with the model")
+    if reason and not force:
+        raise ParamsError("--reason goes with --force")
+    if gate.verdict != "PASS" and not force:
+        raise GateRejected(
+            f"the gate's verdict is {gate.verdict}: see data/gate/report.md; --force --reason TEXT overrides it"
+        )
+    forced = Forced(reason=reason.strip(), by=getpass.getuser()) if reason and gate.verdict != "PASS" else None
+    if forced:
+        _package(workspace, forced)
+    tag = summary.packaged_tag(workspace)
+    if tag is None:
+        raise LsgmerError(f"{workspace.root}: nothing is packaged; run `lsgmer run`")
+    champion = store.promote(workspace, tag, forced)
+    print(f"champion is now {champion.tag}" + (f", forced: {forced.reason}" if forced else ""))
+
+
+def audit(target: str, as_json: bool) -> int:
+    """Print the audit of `target`; return DONE or BROKEN."""
+    from lsgmer.audit import audit as examine
+
+    report = examine(Workspace(Path.cwd()), target)
+    print(report.to_json() if as_json else report.to_text(), end="" if as_json else "\n")
+    return ExitCode.BROKEN if report.broken else ExitCode.DONE
+
+
+def _package(workspace: Workspace, forced: Forced) -> None:
+    """Package in spite of the gate, in a process of its own: BentoML stays out of lsgmer."""
+    command = [sys.executable, "-m", "serving.build", FORCE_REASON, forced.reason]
+    code = subprocess.run(command, cwd=workspace.root, env=stages.environment(), check=False).returncode
+    if code:
+        raise PackagingRefused("the model could not be packaged, for the reason above; the champion is as it was")

@@ -1,0 +1,157 @@
+"""`lsgmer predict`: the champion's answers for files, globs or a table; one bad file never stops the rest."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lsgmer import champions
+from lsgmer.commands.models import champion_of
+from lsgmer.errors import ExitCode, LsgmerError, ParamsError
+from lsgmer.paths import Workspace, write_atomically
+
+FORMATS = ("table", "json", "csv")
+CHUNK = 64  # inputs decoded at once: bounds memory for a large table
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One thing to predict: its name in the answer, an audio file and/or words."""
+
+    name: str
+    audio: Path | None
+    text: str | None
+
+
+def predict(paths: Sequence[str], text: str | None, table: Path | None, kind: str, output: Path | None) -> int:
+    """Write one answer per source; return ERROR when any could not be read, else DONE."""
+    if kind not in FORMATS:
+        raise ParamsError(f"--format {kind}: one of {', '.join(FORMATS)}")
+    sources = gather(paths, text, table)
+    workspace = Workspace(Path.cwd())
+    rows = list(answers(workspace, sources))
+    content = {"table": as_table, "json": as_json, "csv": as_csv}[kind](rows)
+    if output:
+        write_atomically(output, content)
+    else:
+        sys.stdout.write(content)
+    failed = [row for row in rows if row["error"]]
+    for row in failed:
+        print(f"lsgmer predict: {row['source']}: {row['error']}", file=sys.stderr)
+    if failed:
+        print(f"{len(failed)} of {len(rows)} could not be predicted", file=sys.stderr)
+    return ExitCode.ERROR if failed else ExitCode.DONE
+
+
+def gather(paths: Sequence[str], text: str | None, table: Path | None) -> list[Source]:
+    """Return what to predict. Raises ParamsError for nothing, or for words beside several files."""
+    if table and (paths or text):
+        raise ParamsError("give either files or --table, not both")
+    if table:
+        return read_table(table)
+    files: list[Path] = []
+    for pattern in paths:
+        found = [Path(pattern)] if Path(pattern).exists() else [Path(p) for p in glob.glob(pattern, recursive=True)]  # noqa: PTH207  (patterns may be absolute)
+        files += sorted(p for p in found if not p.is_dir()) or [Path(pattern)]  # an absent file gets its own error
+    files = list(dict.fromkeys(files))
+    if text and len(files) > 1:
+        raise ParamsError("--text goes with one file; for several, use --table with columns audio and text")
+    if not files and not text:
+        raise ParamsError("nothing to predict: give audio files, --text or --table")
+    return [Source(str(file), file, text) for file in files] or [Source("text", None, text)]
+
+
+def read_table(path: Path) -> list[Source]:
+    """Read the columns audio (paths relative to the table) and/or text, and id if there is one."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise LsgmerError(f"{path}: no such table")
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str)
+    except (ValueError, OSError) as error:
+        raise LsgmerError(f"{path}: not readable as {path.suffix[1:] or 'csv'}: {error}") from error
+    if not {"audio", "text"} & set(frame.columns):
+        raise LsgmerError(f"{path}: needs a column audio or text, has {', '.join(map(str, frame.columns))}")
+    rows = [{str(key): value for key, value in row.items() if not pd.isna(value)} for row in frame.to_dict("records")]
+    return [
+        Source(
+            str(row.get("id") or row.get("audio") or f"row {number}"),
+            path.parent / str(row["audio"]) if "audio" in row else None,
+            str(row["text"]) if "text" in row else None,
+        )
+        for number, row in enumerate(rows, start=1)
+    ]
+
+
+def answers(workspace: Workspace, sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
+    """Yield one row per source, in order: a Prediction's fields and source, or source and error."""
+    from lsgmer.bundle import Bundle
+
+    predictor = Bundle.open(champions.verified_source(workspace, champion_of(workspace))).predictor()
+    for start in range(0, len(sources), CHUNK):
+        chunk = sources[start : start + CHUNK]
+        inputs: dict[int, Any] = {}
+        errors: dict[int, str] = {}
+        for i, source in enumerate(chunk):
+            try:
+                inputs[i] = _read(source)
+                predictor.used(inputs[i])
+            except LsgmerError as error:
+                inputs.pop(i, None)
+                errors[i] = str(error)
+        found = dict(zip(inputs, predictor.predict(list(inputs.values())), strict=True))
+        for i, source in enumerate(chunk):
+            fields = found[i].model_dump(mode="json", exclude={"request_id"}) if i in found else {}
+            yield {"source": source.name, "error": errors.get(i), **fields}
+
+
+def as_json(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as indented JSON."""
+    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as CSV, a column per label's probability."""
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(key for row in sorted(flat, key=len, reverse=True) for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def as_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as aligned text: source, emotion, probability, consistency, what was used."""
+    lines = [("source", "emotion", "probability", "consistency", "used")]
+    for row in rows:
+        if row["error"]:
+            lines.append((row["source"], "-", "-", "-", "error, see below"))
+        else:
+            top = f"{row['probabilities'][row['emotion']]:.3f}"
+            trust = f"{row['consistency']:.3f}"
+            lines.append((row["source"], row["emotion"], top, trust, "+".join(row["modalities"])))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join(text) + "\n"
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    flat = {key: row.get(key) for key in ("source", "emotion", "consistency", "model_version", "error")}
+    flat["modalities"] = "+".join(row.get("modalities", ()))
+    return flat | {f"p_{name}": value for name, value in row.get("probabilities", {}).items()}
+
+
+def _read(source: Source) -> Any:
+    from lsgmer.audio import decode
+    from lsgmer.predictor import Input
+
+    return Input(audio=decode(source.audio) if source.audio else None, text=source.text)
