@@ -99,7 +99,8 @@ def set_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
-    torch.use_deterministic_algorithms(True)
+    # The same switch as use_deterministic_algorithms, which imports torch's compiler for it: seconds per stage.
+    torch.set_deterministic_debug_mode("error")
 
 
 def track(items: Iterable[Item], total: int, what: str, start: int = 0) -> Iterator[Item]:
