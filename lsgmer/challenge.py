@@ -67,7 +67,7 @@ def read_incumbent(folder: Path) -> Incumbent:
     try:
         return Incumbent.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise LsgmerError(f"{path}: not readable: {error}; run `dvc repro incumbent`") from error
+        raise LsgmerError(f"{path}: not readable: {str(error).splitlines()[0]}; run `dvc repro incumbent`") from error
 
 
 def unheard(test: FeatureSplit, *cards: TrainCard) -> list[int]:

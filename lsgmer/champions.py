@@ -62,7 +62,8 @@ def read(workspace: Workspace) -> Champion | None:
     except FileNotFoundError:
         return None
     except (ValidationError, UnicodeDecodeError) as error:
-        raise LsgmerError(f"{workspace.champion}: not a champion pointer: {error}; promote a model again") from error
+        reason = str(error).splitlines()[0]
+        raise LsgmerError(f"{workspace.champion}: not a champion pointer: {reason}; promote a model again") from error
 
 
 def history(workspace: Workspace) -> tuple[Promotion, ...]:
@@ -75,7 +76,8 @@ def history(workspace: Workspace) -> tuple[Promotion, ...]:
         try:
             moves.append(Promotion.model_validate_json(line))
         except ValidationError as error:
-            raise LsgmerError(f"{path}, line {number}: not a promotion: {error}; mend or remove the line") from error
+            reason = str(error).splitlines()[0]
+            raise LsgmerError(f"{path}, line {number}: not a promotion: {reason}; mend or remove the line") from error
     return tuple(moves)
 
 

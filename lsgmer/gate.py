@@ -180,7 +180,7 @@ def _read(path: Path, kind: type[Paper], stage: str) -> Paper:
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise LsgmerError(f"{path}: not readable: {error}; run `dvc repro {stage}`") from error
+        raise LsgmerError(f"{path}: not readable: {str(error).splitlines()[0]}; run `dvc repro {stage}`") from error
 
 
 def main() -> None:

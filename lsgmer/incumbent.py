@@ -63,7 +63,7 @@ def read_card(path: Path) -> TrainCard:
     try:
         return TrainCard.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise LsgmerError(f"{path}: no readable train card: {error}; run `lsgmer run`") from error
+        raise LsgmerError(f"{path}: no readable train card: {str(error).splitlines()[0]}; run `lsgmer run`") from error
 
 
 def main() -> None:
