@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
-from lsgmer.checkpoint import WEIGHTS
 from lsgmer.errors import LsgmerError
 from lsgmer.lineage import file_sha256
 from lsgmer.params import load_params
-from lsgmer.predictor import Predictor
 from lsgmer.runtime import set_threads
 from lsgmer.types import ModelCard, Record, SourceState, digest
 
+if TYPE_CHECKING:
+    from lsgmer.predictor import Predictor
+
 MODEL = "model"
+WEIGHTS, CARD = "model.safetensors", "card.json"  # as checkpoint names them; packaging needs the names, not torch
 PAPERS = "papers"
 MODEL_CARD = f"{PAPERS}/model_card.json"
 SOURCE = f"{PAPERS}/package_source.json"
@@ -64,6 +66,8 @@ class Bundle:
 
     def predictor(self) -> Predictor:
         """Load the model, with the thread count of the parameters it was trained with."""
+        from lsgmer.predictor import Predictor  # torch, which packaging does without
+
         set_threads(load_params(self.root / PAPERS / "params.yaml").runtime.threads)
         return Predictor.load(self.root / MODEL, self.tag)
 

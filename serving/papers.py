@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from lsgmer.checkpoint import CARD, WEIGHTS, load_card
+from lsgmer.bundle import CARD, WEIGHTS
 from lsgmer.errors import PackagingRefused
 from lsgmer.lineage import dvc_md5, file_sha256, source_state
 from lsgmer.params import Params
@@ -46,7 +46,7 @@ def collect(workspace: Workspace, params: Params, forced: Forced | None) -> Pape
     files = {name: _read(path) for name, path in sources.items()}
     gate = _parse(GateDecision, files["gate.json"], sources["gate.json"])
     metrics = _parse(Metrics, files["metrics.json"], sources["metrics.json"])
-    train = load_card(workspace.data("train"))
+    train = _parse(TrainCard, _read(workspace.data("train") / CARD), workspace.data("train") / CARD)
     refuse_unless_passed(gate, forced)
     _check_hashes(workspace, gate, train, files["metrics.json"])
     lock = _read_lock(workspace.lock)

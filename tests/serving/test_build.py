@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from lsgmer import bundle, checkpoint
 from lsgmer.bundle import Bundle
 from lsgmer.errors import ExitCode, LsgmerError, PackagingRefused
 from lsgmer.lineage import file_sha256
 from lsgmer.params import load_params
 from lsgmer.paths import Workspace
 from lsgmer.types import Forced, ModelCard, PackageRecord, RuleResult
+from serving.build import package
 from serving.papers import collect, dump_lock, upstream
 from tests.serving.conftest import ROOT, run_package, write_gate, write_lock
 
@@ -114,17 +118,17 @@ def test_the_bundle_opens_and_a_changed_byte_of_code_weights_or_card_does_not(
 
 
 def test_the_same_inputs_give_the_same_tag_and_a_broken_bento_is_built_again(
-    packaged: Packaged, workspace: Workspace
+    packaged: Packaged, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    params = load_params(workspace.params)
     before = (workspace.data("package") / "package.json").read_bytes()
-    again = run_package(workspace)
-    assert again.returncode == 0, again.stderr
-    assert "in the store already" in again.stdout
+    assert package(workspace, params) == packaged[1]
+    assert "in the store already" in capsys.readouterr().out
     assert (workspace.data("package") / "package.json").read_bytes() == before
     license_note = source_of(packaged) / "papers" / "LICENSES.txt"
     license_note.write_text("cut sho")
-    mended = run_package(workspace)
-    assert "building it again" in mended.stdout, mended.stderr
+    package(workspace, params)
+    assert "building it again" in capsys.readouterr().out
     assert file_sha256(license_note) == packaged[1].files["src/papers/LICENSES.txt"]
 
 
@@ -198,3 +202,10 @@ def test_the_source_is_the_workspaces_own(packaged: Packaged) -> None:
     for name in ("lsgmer/types.py", "serving/service.py"):
         assert (source_of(packaged) / name).read_bytes() == (packaged[0].root / name).read_bytes()
     assert (ROOT / "serving").is_dir()
+
+
+def test_packaging_needs_no_torch_and_names_files_as_checkpoint_does() -> None:
+    code = "import sys, serving.build; print([m for m in ('torch', 'transformers', 'bentoml') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert (bundle.WEIGHTS, bundle.CARD) == (checkpoint.WEIGHTS, checkpoint.CARD)
