@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ import numpy as np
 import soundfile
 import torch
 
-from lsgmer import checkpoint
+from lsgmer import checkpoint, controls
+from lsgmer.audio import facts
 from lsgmer.batching import FeatureSplit
 from lsgmer.champions import MODEL_CARD, SOURCE
 from lsgmer.encoders import AudioEncoder, TextEncoder, build_text
 from lsgmer.encoders.logmel import LogMel
+from lsgmer.fitting import fit
 from lsgmer.lineage import file_sha256
+from lsgmer.manifest import Manifest, ValidationReport, write_validated
 from lsgmer.model import LSGMER
 from lsgmer.params import Params
 from lsgmer.paths import Workspace
@@ -80,6 +83,13 @@ def _papers(folder: Path, tag: str) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
     return folder
+
+
+def resave(source: Path, destination: Path, **changes: Any) -> TrainCard:
+    """Save the checkpoint in `source` to `destination` with another card."""
+    model, card = checkpoint.load(source)
+    kept = [name for name in TrainCard.model_fields if name not in ("weights_sha256", "parameters", "format")]
+    return checkpoint.save(destination, model, {name: getattr(card, name) for name in kept} | changes)
 
 
 @dataclass(frozen=True)
@@ -204,7 +214,7 @@ def random_model(folder: Path, features: FeatureSplit, params: Params, seed: int
 
 
 def build_world(root: Path, counts: Mapping[Split, int] = COUNTS, *overrides: str) -> World:
-    """Recordings, a tiny text encoder and real features of all splits under `root`; no manifest, no models yet."""
+    """Recordings, validated manifest, a tiny text encoder under `root`; no features, no models yet."""
     workspace = Workspace(root)
     params = small_params(
         "corpus.name=table", "corpus.path=data/raw/table", "corpus.synthesize=[]", "features.audio.n_mels=8",
@@ -216,7 +226,19 @@ def build_world(root: Path, counts: Mapping[Split, int] = COUNTS, *overrides: st
     tiny.save_roberta(root / "encoders" / "text")
     text = build_text(params.features.text, root)
     assert text is not None
-    return World(workspace, params, made, LogMel(8, params.features.audio.hop_ms), text, "m" * 64)
+    sha256 = write_manifest(workspace, params, made)
+    return World(workspace, params, made, LogMel(8, params.features.audio.hop_ms), text, sha256)
+
+
+def write_manifest(workspace: Workspace, params: Params, made: Sequence[Utterance]) -> str:
+    """Write data/validate as a passing validation does; return the sha256 of validated.parquet."""
+    manifest = Manifest(tuple(sorted(made, key=lambda u: u.id)), LABELS, "table")
+    corpus = workspace.root / params.corpus.path
+    known = {u.id: facts(corpus / u.audio) for u in made if u.audio}
+    report = ValidationReport(
+        passed=True, expectations=(), summary={}, quarantined={}, manifest_hash=manifest.content_hash
+    )
+    return str(write_validated(workspace.data("validate"), manifest, known, report).validated_sha256)
 
 
 def extract(world: World) -> World:
@@ -233,4 +255,18 @@ def extract(world: World) -> World:
         }
         folder = world.workspace.data("features") / split
         write_features(folder, split, made, values, specs, world.manifest_sha256, label_text)
+    return world
+
+
+def train(world: World, shuffled: bool = False) -> World:
+    """Train the fused model and the controls on the world's features; `shuffled` on labels that mean nothing."""
+    train_part, valid_part = world.features("train"), world.features("valid")
+    if shuffled:
+        order = np.random.default_rng(3).permutation(len(train_part))
+        train_part = replace(train_part, labels=np.roll(train_part.labels, 1)[order], sha256="shuffled")
+    for name, modalities in (("train", MODALITIES), ("controls/audio", ("audio",)), ("controls/text", ("text",))):
+        fitted = fit(train_part, valid_part, world.params, modalities, world.workspace.scratch)
+        checkpoint.save(world.workspace.data(name), fitted.model, fitted.card)
+        fitted.forget()
+    checkpoint.save_linear(world.workspace.data("controls/linear"), controls.fit_linear(train_part, 1.0, 7))
     return world
