@@ -81,7 +81,7 @@ def validate(root: Path, params: Params, made: list[Utterance]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Where no bytecode is kept, let the processes started here share some: torch imports in 3 s with it, 9 s without."""
+    """Where no bytecode is kept, let the processes started here share some: torch imports in 3 s then, not 9 s."""
     with pytest.MonkeyPatch.context() as patch:
         if sys.dont_write_bytecode:
             patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
