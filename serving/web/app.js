@@ -72,8 +72,9 @@ async function ask(form) {
 function show(answer) {
   $("emotion").textContent = `${answer.emotion} (${percent(answer.probabilities[answer.emotion])})`;
   $("modalities").textContent = `Judged from ${answer.modalities.map((name) => READ[name] || name).join(" and ")}.`;
-  bars($("probabilities"), answer.probabilities);
-  bars($("attribution"), answer.attribution);
+  const order = Object.keys(answer.probabilities).sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);
+  bars($("probabilities"), answer.probabilities, order);
+  bars($("attribution"), answer.attribution, order);
   $("consistency").textContent = answer.consistency.toFixed(2);
   $("consistency-hint").textContent =
     "From 0 to 1: how far the two views above agree. A low value means that this answer deserves less trust.";
@@ -82,9 +83,10 @@ function show(answer) {
   $("result").hidden = false;
 }
 
-function bars(list, shares) {
-  const sorted = Object.entries(shares).sort((a, b) => b[1] - a[1]);
-  list.replaceChildren(...sorted.map(([name, value], index) => {
+function bars(list, shares, order) {
+  const most = Math.max(...Object.values(shares));
+  list.replaceChildren(...order.map((name) => {
+    const value = shares[name];
     const item = document.createElement("li");
     const label = document.createElement("span");
     label.className = "name";
@@ -96,7 +98,7 @@ function bars(list, shares) {
     const number = document.createElement("span");
     number.className = "value";
     number.textContent = percent(value);
-    if (index === 0) item.className = "top";
+    if (value === most) item.className = "top";
     item.append(label, bar, number);
     return item;
   }));

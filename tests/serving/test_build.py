@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,9 @@ from lsgmer.lineage import file_sha256
 from lsgmer.params import load_params
 from lsgmer.paths import Workspace
 from lsgmer.types import Forced, ModelCard, PackageRecord, RuleResult
-from serving.build import package
+from serving.build import RUNTIME, package
 from serving.papers import collect, dump_lock, upstream
-from tests.serving.conftest import ROOT, run_package, write_gate, write_lock
+from tests.serving.server import ROOT, run_package, write_gate, write_lock
 
 Packaged = tuple[Workspace, PackageRecord]
 REJECTED = RuleResult(
@@ -189,8 +191,6 @@ def test_a_gate_of_other_weights_a_missing_file_and_a_missing_lock_are_refused(w
 
 
 def test_the_bento_asks_for_the_versions_that_run_here(packaged: Packaged) -> None:
-    from importlib import metadata
-
     wanted = (source_of(packaged).parent / "env" / "python" / "requirements.txt").read_text().split()
     for line in wanted:
         name, version = line.split("==")
@@ -209,3 +209,31 @@ def test_packaging_needs_no_torch_and_names_files_as_checkpoint_does() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert (bundle.WEIGHTS, bundle.CARD) == (checkpoint.WEIGHTS, checkpoint.CARD)
+
+
+def test_every_library_the_served_code_imports_is_asked_for() -> None:
+    distributions = metadata.packages_distributions()
+    asked = {name.lower() for name in RUNTIME} | {"bentoml"}
+    brought = {"starlette", "huggingface_hub"}  # by BentoML and by transformers
+    progress = {"rich"}  # bars on a terminal, in stages only
+    for module in third_party("serving.service") - progress - brought:
+        assert asked & {name.lower() for name in distributions[module]}, module
+
+
+def third_party(start: str) -> set[str]:
+    """Return the top names of all libraries that `start` and what it imports of this project import anywhere."""
+    waiting, seen, found = [start], set(), set()
+    while waiting:
+        module = waiting.pop()
+        path = ROOT.joinpath(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if path in seen or not path.is_file():
+            continue
+        seen.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            waiting += [name for name in names if name.startswith(("lsgmer", "serving"))]
+            found |= {name.split(".")[0] for name in names}
+    return found - set(sys.stdlib_module_names) - {"lsgmer", "serving"}

@@ -14,7 +14,7 @@ import soundfile
 
 from lsgmer.audio import decode
 from lsgmer.predictor import Input, Predictor
-from tests.serving.conftest import Served
+from tests.serving.server import Served
 
 WORDS = "I cannot believe you did that"
 

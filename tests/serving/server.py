@@ -1,4 +1,4 @@
-"""A tiny model packaged and served for real: once per session, on a free port, ended with its process group."""
+"""A tiny model packaged and served for real, for the session fixtures `packaged` and `served` of tests/conftest.py."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,6 +137,11 @@ def run_package(workspace: Workspace) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=workspace.root, env=environment, capture_output=True, text=True, timeout=120)
 
 
+def read_record(workspace: Workspace) -> PackageRecord:
+    """Return data/package/package.json."""
+    return PackageRecord.model_validate_json((workspace.data("package") / "package.json").read_text())
+
+
 @dataclass(frozen=True)
 class Served:
     """A running server: its address, what it serves, and the workspace it came from."""
@@ -144,30 +150,18 @@ class Served:
     record: PackageRecord
     workspace: Workspace
     source: Path
-    log: Path
 
     def post(self, **fields: object) -> httpx.Response:
         """POST /predict with httpx's files=, data=, headers= ..."""
         return httpx.post(f"{self.url}/predict", timeout=60, **fields)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="session")
-def packaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, PackageRecord]:
-    """A workspace after its package stage, and package.json."""
-    workspace = make_workspace(tmp_path_factory.mktemp("serving") / "workspace")
-    done = run_package(workspace)
-    assert done.returncode == 0, done.stderr
-    return workspace, PackageRecord.model_validate_json((workspace.data("package") / "package.json").read_text())
-
-
-@pytest.fixture(scope="session")
-def served(packaged: tuple[Workspace, PackageRecord], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The packaged Bento behind a real `bentoml serve`."""
-    workspace, record = packaged
+@contextmanager
+def serve(workspace: Workspace, record: PackageRecord, folder: Path) -> Iterator[Served]:
+    """Run a real `bentoml serve` of the packaged Bento on a free port; end its whole process group after."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("server")
     log = folder / "server.log"
     environment = {**os.environ, "BENTOML_HOME": str(workspace.bentos), "BENTOML_DO_NOT_TRACK": "True"}
     command = [sys.executable, "-m", "bentoml", "serve", record.tag, "--host", "127.0.0.1", "--port", str(port)]
@@ -185,18 +179,23 @@ def served(packaged: tuple[Workspace, PackageRecord], tmp_path_factory: pytest.T
     name, version = record.tag.split(":")
     try:
         wait_until_ready(url, process, log)
-        yield Served(url, record, workspace, workspace.bentos / "bentos" / name / version / "src", log)
+        yield Served(url, record, workspace, workspace.bentos / "bentos" / name / version / "src")
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait(5)
+        end_group(process)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process started in a session of its own, and everything it started."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait(5)
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
