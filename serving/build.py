@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from lsgmer.runtime import run_stage
 from lsgmer.types import Forced, ModelCard, PackageRecord
 from serving.papers import Papers, collect
 
+LEFTOVER_S = 3600.0
 SERVICE = "serving.service:EmotionService"
 RUNTIME = (
     "torch",
@@ -207,6 +209,9 @@ def _readme(card: ModelCard) -> str:
 
 def run(workspace: Workspace, params: Params) -> None:
     """Package the model of `workspace`: the stage."""
+    for leftover in workspace.scratch.glob("package-*"):  # of a killed run; a forced promotion may be at work beside us
+        if time.time() - leftover.stat().st_mtime > LEFTOVER_S:
+            shutil.rmtree(leftover, ignore_errors=True)
     record = package(workspace, params)
     print(f"package: {record.tag}; serve it with `lsgmer serve` once it is promoted", flush=True)
 

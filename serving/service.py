@@ -20,6 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from lsgmer.errors import LsgmerError
+from lsgmer.runtime import apply_environment
 from lsgmer.types import Prediction
 from serving.schema import (
     HOW,
@@ -66,6 +67,7 @@ class EmotionService:
 
     def __init__(self) -> None:
         # Building a Bento imports this module; torch is needed only here, where the model is.
+        apply_environment()
         from lsgmer.bundle import Bundle
         from lsgmer.predictor import Input
 
