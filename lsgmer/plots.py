@@ -42,7 +42,7 @@ def reliability(path: Path, truth: Array, probabilities: Array, bins: int, ece: 
     axes.plot([0, 1], [0, 1], color="0.5", linestyle=":", label="perfect")
     axes.plot(confidence[filled], right[filled], marker="o", label="fused")
     title = "fused: calibration" + ("" if ece is None else f" (ECE {ece:.3f})")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy", title=title)
+    axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="confidence", ylabel="accuracy", title=title)
     axes.legend(fontsize=8)
     _save(figure, path)
 
@@ -56,7 +56,7 @@ def class_recall(path: Path, models: Mapping[str, ModelMetrics], names: Sequence
         axes.bar(np.arange(len(names)) + (place - (len(models) - 1) / 2) * width, heights, width, label=model)
     axes.set_xticks(range(len(names)), names)
     axes.set(ylim=(0, 1), ylabel="recall", title="recall per class")
-    axes.legend(fontsize=8, ncols=len(models))
+    figure.legend(fontsize=8, ncols=len(models), loc="outside lower center")
     _save(figure, path)
 
 

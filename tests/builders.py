@@ -135,7 +135,7 @@ def utterances(counts: Mapping[Split, int] = COUNTS) -> tuple[Utterance, ...]:
                     split=split,
                     audio=None if i % 7 == 6 else f"audio/{split}-{i:03}.wav",
                     text=None if i % 11 == 10 else f"{WORDS[emotion]} {'again ' * (i % 3)}today",
-                    tags=("long", "odd")[: i % 3],
+                    tags=("long", "odd")[: i // 3 % 3],
                 )
             )
     return tuple(made)
@@ -259,14 +259,16 @@ def extract(world: World) -> World:
 
 
 def train(world: World, shuffled: bool = False) -> World:
-    """Train the fused model and the controls on the world's features; `shuffled` on labels that mean nothing."""
+    """Train fused model and controls on the world's features; `shuffled`: the fused one, on labels that mean nothing."""
     train_part, valid_part = world.features("train"), world.features("valid")
     if shuffled:
         order = np.random.default_rng(3).permutation(len(train_part))
         train_part = replace(train_part, labels=np.roll(train_part.labels, 1)[order], sha256="shuffled")
-    for name, modalities in (("train", MODALITIES), ("controls/audio", ("audio",)), ("controls/text", ("text",))):
+    kinds = {"train": MODALITIES, "controls/audio": ("audio",), "controls/text": ("text",)}
+    for name, modalities in kinds.items() if not shuffled else [("train", MODALITIES)]:
         fitted = fit(train_part, valid_part, world.params, modalities, world.workspace.scratch)
         checkpoint.save(world.workspace.data(name), fitted.model, fitted.card)
         fitted.forget()
-    checkpoint.save_linear(world.workspace.data("controls/linear"), controls.fit_linear(train_part, 1.0, 7))
+    if not shuffled:
+        checkpoint.save_linear(world.workspace.data("controls/linear"), controls.fit_linear(train_part, 1.0, 7))
     return world
