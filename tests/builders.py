@@ -259,7 +259,7 @@ def extract(world: World) -> World:
 
 
 def train(world: World, shuffled: bool = False) -> World:
-    """Train fused model and controls on the world's features; `shuffled`: the fused one, on labels that mean nothing."""
+    """Train fused model and controls on the world's features; `shuffled`: fused alone, on meaningless labels."""
     train_part, valid_part = world.features("train"), world.features("valid")
     if shuffled:
         order = np.random.default_rng(3).permutation(len(train_part))
