@@ -199,8 +199,8 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until the server answers /readyz; fail with its log when it ends or takes over two minutes."""
-    deadline = time.monotonic() + 120
+    """Wait until the server answers /readyz; fail with its log when it ends or takes over 200 s."""
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
