@@ -88,8 +88,7 @@ def walk(workspace: Workspace) -> State[Any]:
     root = str(workspace.root)
     stages.check_workspace(workspace.root)
     fetch_absent(root)
-    plan = stages.read_plan(workspace.root)
-    todo = plan.after(stages.unclean(workspace.root))
+    plan, todo = stages.survey(workspace.root)
     packaging = plan.after({stages.PACKAGE})
     changed = False
     for name in todo:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +78,13 @@ def read_plan(root: Path) -> Plan:
     needs = {name: frozenset(a for a, b in edges if b == name and a in names) for name in names}
     declared = list(read_yaml(root / PIPELINE).get("stages", {}))
     return Plan(order=_ordered(needs, declared), needs=needs)
+
+
+def survey(root: Path) -> tuple[Plan, tuple[str, ...]]:
+    """Return the plan and the stages to run, in order: those out of date and all that follow from them."""
+    with ThreadPoolExecutor() as pool:  # two questions of two seconds each
+        plan, todo = pool.submit(read_plan, root), pool.submit(unclean, root)
+        return plan.result(), plan.result().after(todo.result())
 
 
 def _ordered(needs: dict[str, frozenset[str]], declared: list[str]) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def make_workspace(folder: Path, verdict: str = "PASS", **knobs: float | str) ->
     (folder / "dvc.yaml").write_text(DVC_YAML)
     shutil.copy(PROJECT / "params.yaml", folder / "params.yaml")
     shutil.copy(PROJECT / "prefect.toml", folder / "prefect.toml")
-    shutil.copy(Path(__file__).with_name("stage.py"), folder / "fake.py")
+    shutil.copy(Path(__file__).with_name("fake_stage.py"), folder / "fake.py")
     (folder / "verdict.txt").write_text(verdict)
     (folder / "knobs.json").write_text(json.dumps(knobs))
     (folder / ".dvcignore").write_text(".lsgmer\n.prefect\n.bentoml\nworkspaces\nruns\n__pycache__\n")
