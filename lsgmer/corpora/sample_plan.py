@@ -51,7 +51,7 @@ SPEAKERS: dict[Split, tuple[Speaker, ...]] = {
         Speaker("iris", "female", "en-us+f2", 174, 49, 48, 56),
         Speaker("jack", "male", "en+m6", 169, 51, 49, 60),
         Speaker("kira", "female", "en-us+linda", 165, 50, 46, 58),
-        Speaker("liam", "male", "en-us+pablo", 171, 49, 50, 59),
+        Speaker("liam", "male", "en-us+Michael", 171, 49, 50, 59),
     ),
 }
 

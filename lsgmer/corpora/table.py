@@ -14,6 +14,7 @@ from lsgmer.params import ColumnParams, CorpusParams
 from lsgmer.types import SPLITS, CorpusReading, RejectedRow, Seconds, Split, Utterance
 
 SHOWN = 40  # characters of a bad cell that a reason repeats
+LEFT_OUT = "is left out by corpus.label_map"  # what every row left out on purpose is told; it is no defect
 
 
 def read(params: CorpusParams, root: Path) -> CorpusReading:
@@ -105,7 +106,7 @@ def _label(raw: str, params: CorpusParams) -> str:
     names = params.label_set.names
     mapped = params.label_map.get(raw, raw if raw in names else "")
     if mapped is None:
-        raise _Unfit(f"emotion {raw!r} is left out by corpus.label_map")
+        raise _Unfit(f"emotion {raw!r} {LEFT_OUT}")
     if not mapped:
         known = ", ".join(sorted({*params.label_map, *names}))
         raise _Unfit(f"unknown emotion {raw[:SHOWN]!r}; known are {known} (add it to corpus.label_map)")
