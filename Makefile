@@ -36,6 +36,6 @@ $(READY): requirements.lock pyproject.toml
 	@echo "setting up .venv from requirements.lock"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
