@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from lsgmer.paths import Workspace
 from lsgmer.runtime import run_stage, track
 
 SAMPLE_RATE = 16_000
+FAST = 16  # a factor of every transform's length, so that none is slow for a large prime in it
 COLUMNS = ("id", "audio", "text", "emotion", "speaker", "sex", "split", "tags")
 
 README = """# A synthetic corpus
@@ -93,11 +96,12 @@ def downsample(samples: np.ndarray[Any, Any], rate: int, lower: int) -> np.ndarr
     Speech starts and ends in silence, so that the series' wrapping round does no harm. (torchaudio would
     take longer to import than the whole corpus takes to speak.)
     """
-    step = rate // int(np.gcd(rate, lower))
-    padded = np.pad(samples.astype(np.float64), (0, -len(samples) % step))
-    count = len(padded) // step * (lower * step // rate)
+    ratio = Fraction(lower, rate)
+    block = ratio.denominator * FAST
+    padded = np.pad(samples.astype(np.float64), (0, -len(samples) % block))
+    count = int(len(padded) * ratio)
     series = np.fft.rfft(padded)[: count // 2 + 1]
-    wave = np.fft.irfft(series, count) * (lower / rate)
+    wave = np.fft.irfft(series, count)[: math.ceil(len(samples) * ratio)] * float(ratio)
     return np.clip(np.rint(wave), -32768, 32767).astype(np.int16)
 
 
