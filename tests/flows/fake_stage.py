@@ -9,8 +9,6 @@ from pathlib import Path
 
 from lsgmer.types import GateDecision, Interval, Metrics, ModelMetrics, RuleResult
 
-NAME = sys.argv[1]
-FOLDER = Path("data") / NAME
 ZERO = "0" * 64
 
 
@@ -72,8 +70,8 @@ CONTENT = {
     "package": ("package.json", package),
 }
 if __name__ == "__main__":
-    print(f"{NAME} works")
-    name, content = CONTENT[NAME]
-    text = content()
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / name).write_text(text)
+    print(f"{sys.argv[1]} works")
+    name, content = CONTENT[sys.argv[1]]
+    text, folder = content(), Path("data") / sys.argv[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)

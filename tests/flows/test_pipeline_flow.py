@@ -19,6 +19,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from flows import dvc
 from flows.pipeline import pipeline, report
 from lsgmer import champions
+from lsgmer.commands.run import nothing_to_do
 from lsgmer.paths import Workspace
 from tests.flows.fake_pipeline import finish, lsgmer, set_knobs, wait_for
 
@@ -55,6 +56,13 @@ def test_artifacts_show_metrics_and_verdict(first_run: tuple[Path, State]) -> No
     assert '"rule": "floor"' in str(artifacts["gate"].data)
 
 
+def test_command_with_nothing_to_do_says_so_without_prefect(done: Path) -> None:
+    code, output = finish(lsgmer(done, "run", server="http://127.0.0.1:9/api"))  # where nobody answers
+    assert code == 0
+    assert "everything is up to date" in output
+    assert "gate      PASS" in output
+
+
 def test_model_that_does_not_pass_is_not_packaged(done: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = champions.read(Workspace(done))
     (done / "verdict.txt").write_text("HOLD")
@@ -67,6 +75,7 @@ def test_model_that_does_not_pass_is_not_packaged(done: Path, capfd: pytest.Capt
     assert "5/5 package" not in output
     assert champions.read(Workspace(done)) == before
     assert report(state, Workspace(done)) == 3
+    assert nothing_to_do(Workspace(done))  # asked again, it stays rejected at once
 
 
 def test_run_killed_before_promotion_promotes_next_time(done: Path) -> None:

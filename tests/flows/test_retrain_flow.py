@@ -75,7 +75,7 @@ def test_failure_leaves_papers_a_log_line_and_a_call(done: Path, webhook: Any) -
     set_knobs(done, exit_code=1, message="the roof is on fire")
     state = retrain(str(done), url, return_state=True)
     assert state.type == "FAILED"
-    (run,) = runs(done)
+    [run] = runs(done)
     assert run["state"] == "Failed"
     assert "the roof is on fire" in run["message"]
     assert got.get(timeout=5) == run
@@ -133,9 +133,8 @@ def test_schedule_on_a_real_server(done: Path, webhook: Any) -> None:
         process.kill()
     assert not psutil.wait_procs(family, timeout=10)[1]
     assert not (done / ".lsgmer/server.json").exists()
-    assert [json.loads(line)["state"] for line in (done / ".lsgmer/events.log").read_text().splitlines()][
-        0
-    ] == "Refused"
+    first = (done / ".lsgmer/events.log").read_text().splitlines()[0]
+    assert json.loads(first)["state"] == "Refused"
 
 
 def test_only_imports_are_updated_and_only_absent_data_is_fetched(tmp_path: Path) -> None:
