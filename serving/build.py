@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import getpass
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -207,18 +210,22 @@ def _readme(card: ModelCard) -> str:
     )
 
 
-def run(workspace: Workspace, params: Params) -> None:
+def run(workspace: Workspace, params: Params, forced: Forced | None = None) -> None:
     """Package the model of `workspace`: the stage."""
     for leftover in workspace.scratch.glob("package-*"):  # of a killed run; a forced promotion may be at work beside us
         if time.time() - leftover.stat().st_mtime > LEFTOVER_S:
             shutil.rmtree(leftover, ignore_errors=True)
-    record = package(workspace, params)
+    record = package(workspace, params, forced)
     print(f"package: {record.tag}; serve it with `lsgmer serve` once it is promoted", flush=True)
 
 
 def main() -> None:
-    """Run the stage."""
-    run_stage("package", run)
+    """Run the stage; --force-reason TEXT packages in spite of the gate, for `lsgmer promote --force`."""
+    parser = argparse.ArgumentParser(prog="python -m serving.build")
+    parser.add_argument("--force-reason")
+    reason = parser.parse_args().force_reason
+    forced = Forced(reason=reason, by=getpass.getuser()) if reason else None
+    run_stage("package", partial(run, forced=forced))
 
 
 if __name__ == "__main__":
