@@ -13,7 +13,7 @@ from flows import dvc
 from lsgmer.params import read_yaml
 from lsgmer.stages import busy
 
-RETRY_DELAYS_S = [5, 60]
+RETRY_DELAYS_S = [5.0, 60.0]
 
 
 def is_outside(_task: Any, _run: Any, state: State[Any]) -> bool:

@@ -119,8 +119,8 @@ class _Progress:
     """Turns a stage's progress lines into one Prefect progress artifact, at most one update in two seconds."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.artifact, self.shown = name, None, 0.0
-        self.artifact: UUID | None
+        self.name, self.shown = name, 0.0
+        self.artifact: UUID | None = None
 
     def line(self, text: str) -> None:
         found = PROGRESS.match(text)

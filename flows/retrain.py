@@ -55,10 +55,10 @@ def _attempt(workspace: Workspace, updated: list[str]) -> State[Any]:
         return Failed(message=str(error))
     state: State[Any] = pipeline(str(workspace.root), return_state=True)
     if state.is_failed() or state.is_crashed():
-        error = state.result(raise_on_failure=False)
-        if isinstance(error, Exception) and not isinstance(error, LsgmerError):
-            traceback.print_exception(error)
-        return Failed(message=str(error))
+        reason = state.result(raise_on_failure=False)
+        if isinstance(reason, Exception) and not isinstance(reason, LsgmerError):
+            traceback.print_exception(reason)
+        return Failed(message=str(reason))
     # A state that belongs to the subflow would be summed up as "All states completed": end in one of our own.
     return State(type=state.type, name=state.name, message=state.message)
 

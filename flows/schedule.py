@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import cast
 
 import httpx
 
@@ -79,8 +80,9 @@ def serve(cron: str | None, every_s: float | None, timezone: str, webhook: str |
     """Serve `retrain` until interrupted: one run at a time, an overlapping one is cancelled by the server."""
     import prefect
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.flows import EntrypointType
+    from prefect.deployments.runner import RunnerDeployment
     from prefect.schedules import Cron, Interval
+    from prefect.types.entrypoint import EntrypointType
 
     from flows.pipeline import quiet
     from flows.retrain import retrain
@@ -99,7 +101,7 @@ def serve(cron: str | None, every_s: float | None, timezone: str, webhook: str |
     quiet()
     when = f"{cron} ({timezone})" if cron else f"every {every_s:g} s"
     print(f"retraining {when}; state and logs: {os.environ[API].removesuffix('/api')}; Ctrl-C ends it", flush=True)
-    prefect.serve(deployment, print_starting_message=False, limit=2)
+    prefect.serve(cast(RunnerDeployment, deployment), print_starting_message=False, limit=2)
 
 
 def main() -> int:
