@@ -163,7 +163,9 @@ def _take(file: Any, count: int) -> Samples:
 
 
 def _said(error: Any) -> str:
-    return str(error.error_string).strip().rstrip(".")
+    said = str(error.error_string).strip().rstrip(".")
+    # What libsndfile says of an MP3 cut off before its first whole frame; the file is there, we opened it.
+    return "no whole frame in it" if said.startswith("File does not exist") else said
 
 
 def _cut(length: int, rate: int, start_s: Seconds | None, end_s: Seconds | None) -> tuple[int, int]:
