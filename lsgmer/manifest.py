@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lsgmer.audio import AudioFacts
 from lsgmer.corpora import read_corpus
+from lsgmer.corpora.table import LEFT_OUT
 from lsgmer.errors import LsgmerError
 from lsgmer.lineage import file_sha256
 from lsgmer.params import Params
@@ -25,25 +26,30 @@ SHOWN = 5  # reasons that the log repeats
 
 
 class Finding(Record):
-    """One expectation's outcome: on how many rows it was tested, how many broke it, and a few of their ids."""
+    """One expectation's outcome: how many rows it was put to, how many broke it, and a few of them by name."""
 
     name: str
-    severity: str
+    severity: Literal["critical", "warning"]
     success: bool
     tested: int
     unexpected: int
-    examples: tuple[str, ...] = ()
-    remedy: str = ""
+    examples: tuple[str, ...]
+    expectation: str
+    arguments: dict[str, Any]
+    remedy: str
 
 
 class ValidationReport(Record):
-    """validation.json: the verdict with every expectation; `validated_sha256` is None where it did not pass."""
+    """validation.json: the verdict with every expectation; `validated_sha256` is None where it did not pass.
 
-    format: str = "lsgmer-validation/1"
+    `quarantined` counts rows by the expectation that they broke (a row may break several).
+    """
+
+    format: Literal["lsgmer-validation/1"] = "lsgmer-validation/1"
     passed: bool
-    expectations: tuple[Finding, ...]
     summary: dict[str, int]
     quarantined: dict[str, int]
+    expectations: tuple[Finding, ...]
     manifest_hash: str
     validated_sha256: str | None = None
 
@@ -99,6 +105,7 @@ class Manifest:
             "labels": by_label,
             "speakers": {split: len({u.speaker for u in self.of(split)}) for split in SPLITS},
             "rejected": len(rejected),
+            "left_out": sum(is_left_out(row) for row in rejected),
             "reasons": dict(Counter(row.reason for row in rejected)),
         }
 
@@ -164,6 +171,21 @@ def write_validated(
     report = report.model_copy(update={"validated_sha256": file_sha256(path)})
     write_atomically(folder / "validation.json", report.to_json())
     return report
+
+
+def load_rejected(folder: Path) -> tuple[RejectedRow, ...]:
+    """Read rejected.csv, every row of it. Raises LsgmerError when it is missing or has other columns."""
+    path = folder / "rejected.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return tuple(RejectedRow(**row) for row in csv.DictReader(file))
+    except (OSError, TypeError, UnicodeDecodeError) as error:
+        raise LsgmerError(f"{path}: not readable ({error}); run `dvc repro manifest` to make it anew") from None
+
+
+def is_left_out(row: RejectedRow) -> bool:
+    """Say whether corpus.label_map leaves the row out on purpose, so that it is no defect of the corpus."""
+    return row.reason.endswith(LEFT_OUT)
 
 
 def demand_labels(found: Labels, expected: Labels | None, source: Path) -> None:
