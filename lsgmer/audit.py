@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lsgmer.bundle import MODEL, MODEL_CARD, PAPERS, SOURCE, PackageSource, bento_source, served_files, version_of
+from lsgmer.bundle import MODEL, MODEL_CARD, PAPERS, SOURCE, PackageSource, served_files, version_of
+from lsgmer.champions import bento_source
 from lsgmer.checkpoint import CARD, WEIGHTS
 from lsgmer.errors import LsgmerError
 from lsgmer.lineage import commit_state, file_sha256

@@ -15,7 +15,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from lsgmer.audit import LINKS, audit
-from lsgmer.bundle import bento_source
+from lsgmer.champions import bento_source
 from lsgmer.champions import read as champion_of
 from lsgmer.paths import Workspace
 from lsgmer.types import PackageRecord
