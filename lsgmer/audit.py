@@ -114,7 +114,7 @@ def locate(workspace: Workspace, target: str) -> tuple[Path, str]:
         if (root / MODEL_CARD).is_file():
             bento = root.parent
             return root, f"{bento.parent.name}:{bento.name}"
-    return bento_source(workspace.bentos, target), target
+    return bento_source(workspace, target), target
 
 
 def _link(name: str, check: Callable[[Case], list[Finding]], case: Case) -> Link:

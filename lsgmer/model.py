@@ -207,7 +207,7 @@ def attribution(fused: Tensor, labels: Tensor, temperature: float) -> Tensor:
 
 
 def _self_attention(params: ModelParams) -> nn.TransformerEncoderLayer:
-    """Return one pre-norm self-attention layer. Its T x T weights get no dropout: drawing it took a quarter of a step."""
+    """Return one pre-norm self-attention layer. Drawing dropout for its T x T weights took a quarter of a step."""
     layer = nn.TransformerEncoderLayer(
         params.width, params.heads, 2 * params.width, params.dropout, batch_first=True, norm_first=True
     )

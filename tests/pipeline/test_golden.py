@@ -105,7 +105,7 @@ FLIPS = {
 @pytest.mark.parametrize("name", FLIPS)
 def test_one_flipped_byte_is_named(workspace, record, name):
     _, place, broken = FLIPS[name]
-    file = workspace.root / place.format(bento=bento_source(workspace.bentos, record.tag))
+    file = workspace.root / place.format(bento=bento_source(workspace, record.tag))
     whole = file.read_bytes()
     middle = len(whole) // 2
     file.chmod(0o644)
@@ -148,7 +148,7 @@ def test_a_dirty_commit_is_missing_and_not_verified(workspace, record, monkeypat
         def __init__(self, lineage):
             self.source = lineage.source.model_copy(update={"dirty": True})
 
-    case = module.Case(workspace, bento_source(workspace.bentos, record.tag), record.tag, None, None)
+    case = module.Case(workspace, bento_source(workspace, record.tag), record.tag, None, None)
     card = module.ModelCard.model_validate_json((case.root / module.MODEL_CARD).read_text())
     dirty = card.model_copy(update={"lineage": Dirty(card.lineage)})
     assert [f.status for f in module._commit(replace(case, card=dirty))] == ["missing"]
