@@ -62,7 +62,7 @@ def run(workspace: Workspace, params: Params) -> None:
 def generate(params: SampleParams, destination: Path, scratch: Path, processes: int | None = None) -> None:
     """Speak `params`' utterances into `destination`, which is replaced in one move at the end.
 
-    `scratch` is a folder on the same disk for the unfinished work. `processes` (None: one per core) changes
+    `scratch` is a folder for the unfinished work, best on the same disk. `processes` (None: one per core) changes
     the time taken, never a byte. Raises LsgmerError when eSpeak NG fails or two clips come out the same.
     """
     utterances = plan(params)
@@ -82,7 +82,7 @@ def generate(params: SampleParams, destination: Path, scratch: Path, processes: 
     (scratch / "README.md").write_text(README.format(count=len(utterances), speakers=speakers), encoding="utf-8")
     shutil.rmtree(destination, ignore_errors=True)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    scratch.rename(destination)
+    shutil.move(scratch, destination)  # a rename where both are on one disk
 
 
 def clip(item: Planned) -> np.ndarray[Any, Any]:

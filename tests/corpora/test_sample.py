@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,3 +175,18 @@ def test_the_stage_writes_to_its_workspace(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "progress sample 36/36" in done.stderr
     assert len(list((tmp_path / "data/raw/sample/audio").glob("*.flac"))) == 36
+
+
+def test_a_killed_stage_leaves_no_process_and_no_half_corpus(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "lsgmer.corpora.sample"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as stage:
+        assert stage.stderr is not None
+        assert stage.stderr.readline().startswith("progress sample")
+        workers = psutil.Process(stage.pid).children(recursive=True)
+        assert workers
+        stage.kill()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
+    assert not (tmp_path / "data").exists()
