@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lsgmer.expectations import Row, Rule
 from lsgmer.manifest import Finding, ValidationReport
-from lsgmer.types import SPLITS
+from lsgmer.types import SPLITS, RejectedRow
 
 EXAMPLES = 5  # offenders that a finding names
 SAID = 120  # characters of an example that a message repeats
@@ -36,20 +36,22 @@ def quarantine_of(outcomes: Sequence[Outcome]) -> Quarantine:
     return dict(sorted(found.items()))
 
 
-def rejected_share(put_aside: Quarantine, rejected: int, total: int, most: float) -> Finding:
-    """Return the finding that at most the share `most` was lost: put aside here, or `rejected` on reading.
+def rejected_share(put_aside: Quarantine, rejected: Sequence[RejectedRow], total: int, most: float) -> Finding:
+    """Return the finding that at most the share `most` of `total` rows was put aside here or `rejected` on reading.
 
-    `total` counts the rows that there were.
+    Its examples are the rows with the most reasons first.
     """
-    lost = len(put_aside) + rejected
+    lost = len(put_aside) + len(rejected)
     worst = sorted(put_aside.items(), key=lambda item: (-len(item[1][1]), item[0]))
+    named = [f"{name} ({'; '.join(reasons)})" for name, (_, reasons) in worst]
+    named += [f"{row.source} {row.row} ({row.reason})" for row in rejected]
     return Finding(
         name="rejected_share",
         severity="critical",
         success=lost <= most * total,
         tested=total,
         unexpected=lost,
-        examples=tuple(f"{name}: {'; '.join(reasons)[:SAID]}" for name, (_, reasons) in worst[:EXAMPLES]),
+        examples=tuple(example[:SAID] for example in named[:EXAMPLES]),
         expectation="share of rows quarantined or rejected",
         arguments={"max_value": most},
         remedy="mend the rows in quarantine.csv and data/manifest/rejected.csv, or raise validate.max_rejected_share",

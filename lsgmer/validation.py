@@ -106,8 +106,8 @@ def validate(
         outcomes += checker.check("kept", add_reach(good), kept_rules(params.manifest.split == "session"))
     shares = groups(manifest, kept.utterances, params.corpus.expected_counts)
     outcomes += checker.check("groups", shares, group_rules(limits))
-    defects = sum(not is_left_out(row) for row in rejected)
-    total = len(manifest.utterances) + defects
+    defects = [row for row in rejected if not is_left_out(row)]
+    total = len(manifest.utterances) + len(defects)
     lost = rejected_share(quarantine, defects, total, limits.max_rejected_share)
     report = _report(manifest, kept, rejected, outcomes, lost)
     return Verdict(kept, good, quarantine, report)
