@@ -14,13 +14,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
+
 from lsgmer.errors import ExitCode, LsgmerError
 from lsgmer.exclusive import record_children
 from lsgmer.paths import Workspace
 from lsgmer.runtime import OWNER, identity
 from lsgmer.stages import DVC, busy, environment
 
-UNCHANGED = re.compile(r"^Stage '.+' (didn't change|is cached)", re.MULTILINE)
+UNCHANGED = re.compile(r"^Stage '.+' didn't change", re.MULTILINE)
 _EXITED = re.compile(r"exited with (-?\d+)")
 GRACE_S = 10.0
 
@@ -68,8 +70,16 @@ def run(arguments: list[str], root: Path, on_line: Callable[[str], None], what: 
 
 
 def end_group(process: subprocess.Popen[str]) -> None:
-    """End the process group that `process` leads: SIGTERM, then SIGKILL after GRACE_S seconds."""
+    """End the process group that `process` leads: the stage first, so that DVC can put its own house in order.
+
+    Then SIGTERM to what is left, then SIGKILL after GRACE_S seconds.
+    """
     deadline = time.monotonic() + GRACE_S
+    with contextlib.suppress(psutil.NoSuchProcess, subprocess.TimeoutExpired):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()
+        process.wait(timeout=GRACE_S / 2)
     signal_group(process.pid, signal.SIGTERM)
     while _group_lives(process) and time.monotonic() < deadline:
         time.sleep(0.1)

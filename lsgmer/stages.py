@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -58,11 +59,31 @@ def check_workspace(root: Path) -> None:
 
 def ask(root: Path, *arguments: str) -> str:
     """Run `dvc ARGUMENTS` in `root` and return what it prints. Raises LsgmerError with DVC's reason."""
+    mend_lock(root)
     done = subprocess.run([*DVC, *arguments], cwd=root, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         output = done.stderr + done.stdout
         raise LsgmerError(busy(output) or f"dvc {' '.join(arguments)} failed: {last_lines(output)}")
     return done.stdout
+
+
+def mend_lock(root: Path) -> None:
+    """Remove DVC's lock file when a kill left it cut short: every dvc command would fail on it for ever.
+
+    DVC writes it in place, so a moment's half file is normal while another DVC runs: look again first.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    for _ in range(5):
+        try:
+            json.loads(path.read_text())
+        except FileNotFoundError:
+            return
+        except ValueError:
+            time.sleep(0.1)
+        else:
+            return
+    print(f"removing {path}: a killed DVC left it half written", file=sys.stderr)
+    path.unlink(missing_ok=True)
 
 
 def unclean(root: Path) -> frozenset[str]:

@@ -20,6 +20,16 @@ def test_plan_and_status_of_a_real_pipeline(tmp_path: Path) -> None:
     assert plan.needs["gate"] == {"evaluate"}
 
 
+@pytest.mark.parametrize(("content", "kept"), [("", False), ('{"read": ', False), ('{"read": {}}', True)])
+def test_lock_that_a_killed_dvc_left_half_written_is_removed(tmp_path: Path, content: str, kept: bool) -> None:
+    lock = tmp_path / ".dvc/tmp/rwlock"
+    stages.mend_lock(tmp_path)
+    lock.parent.mkdir(parents=True)
+    lock.write_text(content)
+    stages.mend_lock(tmp_path)
+    assert lock.exists() is kept
+
+
 def test_everything_downstream_follows() -> None:
     needs = {"c": frozenset("b"), "b": frozenset("a"), "a": frozenset[str](), "x": frozenset[str]()}
     plan = stages.Plan(order=("a", "x", "b", "c"), needs=needs)

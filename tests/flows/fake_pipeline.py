@@ -81,11 +81,15 @@ def finish(process: subprocess.Popen[str], timeout_s: float = 90) -> tuple[int, 
     return process.returncode, output
 
 
-def wait_for(path: Path, timeout_s: float = 60) -> str:
-    """Wait until `path` is there and not empty; return its text."""
+def wait_for(path: Path, process: subprocess.Popen[str] | None = None, timeout_s: float = 90) -> str:
+    """Wait until `path` is there and not empty; return its text. Fails at once when `process` ends before."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if path.is_file() and path.read_text():
             return path.read_text()
+        if process and process.poll() is not None:
+            break
         time.sleep(0.05)
-    raise AssertionError(f"{path} did not appear in {timeout_s} s")
+    if process:
+        process.kill()
+    raise AssertionError(f"{path} did not appear: {finish(process)[1] if process else timeout_s}")

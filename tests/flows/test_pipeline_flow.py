@@ -138,7 +138,7 @@ def test_command_refuses_a_second_run_and_survives_kill_and_interrupt(done: Path
     set_knobs(done, sleep_s=90)
     (done / "train.pid").unlink()
     first = lsgmer(done, "run", server=server)
-    train = int(wait_for(done / "train.pid"))
+    train = int(wait_for(done / "train.pid", first))
     code, output = finish(lsgmer(done, "run", server=server))
     assert code == 1
     assert "a run is under way here" in output
@@ -153,7 +153,7 @@ def test_command_refuses_a_second_run_and_survives_kill_and_interrupt(done: Path
 
     (done / "train.pid").unlink()
     second = lsgmer(done, "run", server=server)
-    train = int(wait_for(done / "train.pid"))
+    train = int(wait_for(done / "train.pid", second))
     second.send_signal(signal.SIGINT)
     code, output = finish(second)
     assert code == 130
