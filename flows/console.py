@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 
 PROGRESS = re.compile(r"^progress (?P<what>.+) (?P<done>\d+)/(?P<total>\d+) eta (?P<eta>\S+)$")
 # DVC's own talk, which says nothing about the work.
-NOISE = re.compile(r"^(Updating lock file|Generating lock file|Use `dvc push`|Running stage|> |To track the changes|$)")
+NOISE = re.compile(
+    r"^(Updating lock file|Generating lock file|Use `dvc push`|Running stage|> |To track the changes"
+    r"|To enable auto staging|\s+git add |\s+dvc config core.autostage|\s*$)"
+)
 
 
 @dataclass

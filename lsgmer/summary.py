@@ -50,7 +50,7 @@ def verdict_code(workspace: Workspace) -> ExitCode:
 
 
 def metric_rows(metrics: Metrics) -> list[tuple[str, ...]]:
-    """Return one row per model, in COLUMNS' order, then one per difference between models."""
+    """Return one row per model, fused first, in COLUMNS' order, then one per difference between models."""
     rows: list[tuple[str, ...]] = [
         (
             name,
@@ -60,7 +60,7 @@ def metric_rows(metrics: Metrics) -> list[tuple[str, ...]]:
             span(m.weighted_f1),
             "" if m.ece is None else f"{m.ece:.3f}",
         )
-        for name, m in metrics.models.items()
+        for name, m in sorted(metrics.models.items(), key=lambda item: (item[0] != "fused", item[0]))
     ]
     return rows + [(name, "", span(value, "+"), "", "", "") for name, value in metrics.differences.items()]
 
