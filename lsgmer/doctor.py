@@ -19,6 +19,7 @@ from packaging.markers import Marker
 
 from lsgmer import champions, stages
 from lsgmer.errors import ExitCode, LsgmerError
+from lsgmer.lineage import source_state
 from lsgmer.params import load_params
 from lsgmer.paths import Workspace
 from lsgmer.runtime import ENVIRONMENT, apply_environment
@@ -171,17 +172,13 @@ def data_versions(workspace: Workspace) -> Iterator[Finding]:
 
 def git(workspace: Workspace) -> Iterator[Finding]:
     """Say which commit a run would record."""
-    command = ["git", "-C", str(workspace.root), "status", "--porcelain", "--branch"]
-    if shutil.which("git") is None:
-        yield Finding("git", "note", "not installed: models will carry no commit, and the audit says so")
-        return
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    if done.returncode:
-        yield Finding("git", "note", "not a repository: models will carry no commit, and the audit says so")
-        return
-    branch, *changes = done.stdout.splitlines()
-    detail = f"{len(changes)} uncommitted changes: the audit will say so" if changes else "clean"
-    yield Finding("git", "note" if changes else "ok", f"{branch.removeprefix('## ')}, {detail}")
+    state = source_state(workspace.root)
+    if state.commit is None:
+        yield Finding("git", "note", "no git commit here: models carry a digest of the source only; the audit says so")
+    elif state.dirty:
+        yield Finding("git", "note", f"{state.commit[:12]} with uncommitted changes in the source: the audit says so")
+    else:
+        yield Finding("git", "ok", f"{state.commit[:12]}, source unchanged")
 
 
 def champion(workspace: Workspace) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ def predict(paths: Sequence[str], text: str | None, table: Path | None, kind: st
         sys.stdout.write(content)
     failed = [row for row in rows if row["error"]]
     for row in failed:
-        print(f"lsgmer predict: {row['source']}: {row['error']}", file=sys.stderr)
+        print(f"lsgmer predict: {row['source']}: {row['error'].removeprefix(row['source'] + ': ')}", file=sys.stderr)
     if failed:
         print(f"{len(failed)} of {len(rows)} could not be predicted", file=sys.stderr)
     return ExitCode.ERROR if failed else ExitCode.DONE
