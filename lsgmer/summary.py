@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -12,6 +14,10 @@ from lsgmer.errors import ExitCode, LsgmerError
 from lsgmer.paths import Workspace
 from lsgmer.types import GateDecision, Interval, Metrics, Record
 
+UNPACKAGED = (
+    "          not packaged; data/gate/report.md has the numbers; "
+    "`lsgmer promote --force --reason TEXT` overrides, and is recorded"
+)
 R = TypeVar("R", bound=Record)
 COLUMNS = ("model", "n", "UA (balanced accuracy)", "WA (accuracy)", "weighted F1", "ECE")
 
@@ -102,8 +108,13 @@ def render(workspace: Workspace) -> str:
     tag = packaged_tag(workspace) if gate is not None and gate.verdict == "PASS" else None
     champion = champions.read(workspace)
     parts += [f"bento     {tag}"] if tag else []
-    parts += [f"champion  {champion.tag}" if champion else "champion  none"]
-    return "\n".join(parts + _next(workspace, gate, champion is not None))
+    parts += [f"champion  {champion.tag}{_forced(champion)}" if champion else "champion  none"]
+    unpackaged = gate is not None and gate.verdict != "PASS" and packaged_tag(workspace) is None
+    return "\n".join(parts + ([UNPACKAGED] if unpackaged else []) + (_next(workspace) if champion else []))
+
+
+def _forced(champion: champions.Champion) -> str:
+    return f" (forced by {champion.forced.by}: {champion.forced.reason})" if champion.forced else ""
 
 
 def _verdict(gate: GateDecision) -> list[str]:
@@ -112,21 +123,15 @@ def _verdict(gate: GateDecision) -> list[str]:
     return lines + [f"          {rule.verdict} {rule.name}: {rule.reason}" for rule in failed]
 
 
-def _next(workspace: Workspace, gate: GateDecision | None, served: bool) -> list[str]:
-    lines = []
-    if gate is not None and gate.verdict != "PASS":
-        lines = [
-            "          not packaged; data/gate/report.md has the numbers; "
-            "`lsgmer promote --force --reason TEXT` overrides, and is recorded"
-        ]
-    if served:
-        clips = sorted((workspace.root / "data" / "raw").glob("*/audio/*.flac"))
-        clip = clips[0].relative_to(workspace.root).as_posix() if clips else "speech.flac"
-        lines += [
-            "next      make serve     (or: lsgmer serve)",
-            f"          curl -F audio=@{clip} -F text='I can not believe it' localhost:3000/predict",
-        ]
-    return lines
+def _next(workspace: Workspace) -> list[str]:
+    clips = sorted((workspace.root / "data" / "raw").glob("*/audio/*.flac"))
+    clip = os.path.relpath(clips[0]) if clips else "speech.flac"
+    elsewhere = workspace.root.resolve() != Path.cwd()
+    serve = f"(cd {os.path.relpath(workspace.root)} && lsgmer serve)" if elsewhere else "make serve"
+    return [
+        f"next      {serve}",
+        f"          curl -F audio=@{clip} -F text='I can not believe it' localhost:3000/predict",
+    ]
 
 
 def _table(metrics: Metrics) -> str:
