@@ -10,8 +10,8 @@ ARGS ?=
 run: $(READY) ## the whole pipeline: data to a packaged, audited model (ARGS="--set train.epochs=3")
 	@lsgmer run $(ARGS)
 
-test: $(READY) ## every test
-	@pytest $(ARGS)
+test: $(READY) ## every test, in two processes
+	@pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(READY) ## ruff, mypy, import layers
 	@ruff format --check .

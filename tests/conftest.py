@@ -31,3 +31,22 @@ def served(packaged: tuple[Workspace, PackageRecord], tmp_path_factory: pytest.T
 
     with server.serve(*packaged, tmp_path_factory.mktemp("server")) as served:
         yield served
+
+
+# What must share a process: folders whose tests share a server or the golden run; every other file stands alone.
+FOLDERS = ("pipeline", "serving", "browser", "flows", "encoders")
+SHARED = {"browser": "serving"}
+FIRST = ("pipeline", "flows", "serving")  # the longest, so that two processes end at about the same time
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its group, and start with the longest groups."""
+
+    def group(item: pytest.Item) -> str:
+        folder = item.path.parent.name
+        return SHARED.get(folder, folder) if folder in FOLDERS else item.path.stem
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: (FIRST.index(group(item)) if group(item) in FIRST else len(FIRST), group(item)))

@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 # About 60 utterances. The gate's floors are off: with 16 test utterances they would be a coin toss.
 GOLDEN = (
     "sample.utterances={train: 32, valid: 12, test: 16}",
-    "train.epochs=6",
+    "train.epochs=16",
+    "train.patience=16",
     "model.width=32",
     "evaluate.bootstrap=200",
     "evaluate.min_group=2",
@@ -32,6 +33,7 @@ GOLDEN = (
     "gate.max_subgroup_gap=null",
     "gate.min_champion_utterances=8",
 )
+UNCACHED = ("data/incumbent", "data/package")
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,10 @@ class Project:
     def change_params(self, *overrides: str) -> None:
         """Edit params.yaml as a person would."""
         content = override(read_yaml(self.root / "params.yaml"), overrides)
+        writer = YAML(typ="safe", pure=True)
+        writer.default_flow_style = False
         with (self.root / "params.yaml").open("w", encoding="utf-8") as file:
-            YAML(typ="safe", pure=True).dump(content, file)
+            writer.dump(content, file)
 
     def commit(self) -> None:
         """Commit everything that git does not ignore."""
@@ -89,9 +93,10 @@ class Project:
             subprocess.run(git, cwd=self.root, check=True, capture_output=True)
 
     def locked(self) -> dict[str, str]:
-        """Return the md5 that dvc.lock gives each cached out."""
+        """Return the md5 that dvc.lock gives each cached out: not of the package, which names the git commit."""
         stages = read_yaml(self.root / "dvc.lock")["stages"]
-        return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+        outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+        return {path: md5 for path, md5 in outs.items() if path not in UNCACHED}
 
 
 def make_project(root: Path, overrides: Sequence[str] = GOLDEN) -> Project:

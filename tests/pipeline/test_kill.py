@@ -14,27 +14,29 @@ pytestmark = pytest.mark.timeout(500)
 
 
 def kill_when(project: Project, stage: str, victim: str, trace: str) -> str:
-    """Start `lsgmer run`; when STAGE has left `trace` in scratch, kill -9 `victim`. Return what was printed."""
+    """Start `lsgmer run`; while STAGE runs and has left `trace` in scratch, kill -9 VICTIM. Return what was printed."""
     process = project.start("lsgmer.cli", "run")
     scratch = project.root / ".lsgmer" / "scratch"
     try:
-        assert wait_for(lambda: bool(list(scratch.glob(trace))), 240), f"{stage} left no {trace}"
+        under_way = wait_for(lambda: bool(pids_of(project.root, stage)) and bool(list(scratch.glob(trace))), 200)
         for pid in pids_of(project.root, victim):
             os.kill(pid, signal.SIGKILL)
         output, _ = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
+    assert under_way, f"{stage} left no {trace}: {output}"
+    assert process.returncode not in (0, None), output
     return output
 
 
 def test_killed_runs_resume_to_the_same_bytes(golden, tmp_path):
     project = make_project(tmp_path / "project")
     killed = [
-        kill_when(project, "features", "lsgmer.features", "features/*/*"),
-        kill_when(project, "features", "flows.pipeline", "features/*/*"),
-        kill_when(project, "train", "lsgmer.train", "fit-audio-text/*.safetensors"),
-        kill_when(project, "train", "flows.pipeline", "fit-audio-text/*.safetensors"),
+        kill_when(project, "lsgmer.features", "lsgmer.features", "features/*/*"),
+        kill_when(project, "lsgmer.features", "flows.pipeline", "features/*/*"),
+        kill_when(project, "lsgmer.train", "lsgmer.train", "fit-audio-text/*.safetensors"),
+        kill_when(project, "lsgmer.train", "flows.pipeline", "fit-audio-text/*.safetensors"),
     ]
     assert wait_for(lambda: not processes_in(project.root), 15), processes_in(project.root)
     done = project.lsgmer("run")
