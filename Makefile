@@ -11,7 +11,7 @@ run: $(READY) ## the whole pipeline: data to a packaged, audited model (ARGS="--
 	@lsgmer run $(ARGS)
 
 test: $(READY) ## every test, in two processes
-	@pytest -n 2 --dist loadgroup $(ARGS)
+	@pytest -n 2 $(ARGS)
 
 check: $(READY) ## ruff, mypy, import layers
 	@ruff format --check .

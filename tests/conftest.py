@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from lsgmer.paths import Workspace
     from lsgmer.types import PackageRecord
     from tests.serving.server import Served
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two test processes on two cores, and equal bits
 
 
 @pytest.fixture(scope="session")
@@ -34,19 +39,33 @@ def served(packaged: tuple[Workspace, PackageRecord], tmp_path_factory: pytest.T
 
 
 # What must share a process: folders whose tests share a server or the golden run; every other file stands alone.
-FOLDERS = ("pipeline", "serving", "browser", "flows", "encoders")
-SHARED = {"browser": "serving"}
+FOLDERS = {"pipeline": "pipeline", "serving": "serving", "browser": "serving", "flows": "flows", "encoders": "encoders"}
 FIRST = ("pipeline", "flows", "serving")  # the longest, so that two processes end at about the same time
+
+
+def group_of(path: str) -> str:
+    """Return which group the test file `path` belongs to."""
+    file = Path(path)
+    return FOLDERS.get(file.parent.name, file.stem)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its group, and start with the longest groups."""
+    """Start with the longest groups."""
+    groups = [group_of(str(item.path)) for item in items]
+    rank = {name: FIRST.index(name) if name in FIRST else len(FIRST) for name in groups}
+    items.sort(key=lambda item: (rank[group_of(str(item.path))], group_of(str(item.path))))
 
-    def group(item: pytest.Item) -> str:
-        folder = item.path.parent.name
-        return SHARED.get(folder, folder) if folder in FOLDERS else item.path.stem
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: (FIRST.index(group(item)) if group(item) in FIRST else len(FIRST), group(item)))
+class ByGroup(LoadScopeScheduling):
+    """Sends each group of tests to one process. (xdist's own groups rename tests, which pytest 9 does not allow.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByGroup:
+    """Schedule by group, in the collection's order."""
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)

@@ -24,7 +24,16 @@ SPECS = {
 
 def small_params(*overrides: str) -> Params:
     """The project's own params, made small enough to train in a second."""
-    small = ("model.width=8", "model.heads=2", "train.epochs=4", "train.batch_size=8", "train.learning_rate=0.01")
+    small = (
+        "model.width=8",
+        "model.heads=2",
+        "model.dropout=0.2",
+        "train.epochs=4",
+        "train.batch_size=8",
+        "train.learning_rate=0.01",
+        "train.weight_decay=0.01",
+        "features.audio.hop_ms=20.0",
+    )
     return load_params(ROOT / "params.yaml", [*small, "runtime.device=cpu", *overrides])
 
 
