@@ -132,11 +132,15 @@ class LabelMemory(nn.Module):
 
 
 class LabelSignalEnhancement(nn.Module):
-    """LSE: H_m2 = Attention(L, H_m1, H_m1); w = sigmoid(H_m2); H_m = w * mean_t(H_m0) + H_m2."""
+    """LSE: H_m2 = Attention(L, H_m1, H_m1); w = sigmoid(H_m2); H_m = w * S(H_m0) + H_m2.
+
+    S pools H_m0 over time: its mean plus a linear map of its standard deviation (statistics pooling).
+    """
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__()
         self.attention = nn.MultiheadAttention(params.width, params.heads, params.dropout, batch_first=True)
+        self.spread = nn.Linear(params.width, params.width)
 
     def forward(self, labels: Tensor, projected: Tensor, contextual: Tensor, is_padding: Tensor) -> Tensor:
         """Attend from each label to the frames. labels (C, D), projected H_m0 and contextual H_m1 (B, T, D),
@@ -144,7 +148,9 @@ class LabelSignalEnhancement(nn.Module):
         """  # noqa: D205
         query = labels.expand(len(projected), -1, -1)  # (B, C, D)
         enhanced, _ = self.attention(query, contextual, contextual, is_padding, need_weights=False)  # (B, C, D)
-        fused: Tensor = enhanced.sigmoid() * masked_mean(projected, is_padding).unsqueeze(1) + enhanced
+        mean, deviation = masked_statistics(projected, is_padding)  # 2 x (B, D)
+        summary = (mean + self.spread(deviation)).unsqueeze(1)  # (B, 1, D)
+        fused: Tensor = enhanced.sigmoid() * summary + enhanced
         return fused
 
 
@@ -215,10 +221,13 @@ def _self_attention(params: ModelParams) -> nn.TransformerEncoderLayer:
     return layer
 
 
-def masked_mean(values: Tensor, is_padding: Tensor) -> Tensor:
-    """Return the mean (B, D) of values (B, T, D) over the frames that are not padding."""
+def masked_statistics(values: Tensor, is_padding: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation, both (B, D), of values (B, T, D) over the frames that are not padding."""
     keep = (~is_padding).to(values.dtype).unsqueeze(-1)  # (B, T, 1)
-    return (values * keep).sum(1) / keep.sum(1).clamp_min(1.0)
+    count = keep.sum(1).clamp_min(1.0)
+    mean = (values * keep).sum(1) / count
+    variance = ((values - mean.unsqueeze(1)) ** 2 * keep).sum(1) / count
+    return mean, (variance + 1e-5).sqrt()
 
 
 def attendable(is_padding: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsgmer.batching import collate
-from lsgmer.model import LSGMER, LabelMemory, LabelSignalEnhancement, attendable, attribution, masked_mean
+from lsgmer.model import LSGMER, LabelMemory, LabelSignalEnhancement, attendable, attribution, masked_statistics
 from lsgmer.types import ModalityBatch
 from tests.synthetic import AUDIO, LABELS, TEXT, batch, items, model, model_params
 
@@ -125,21 +125,26 @@ def test_label_signal_enhancement_by_hand():
         layer.attention.in_proj_bias.zero_()
         layer.attention.out_proj.weight.copy_(torch.eye(2))
         layer.attention.out_proj.bias.zero_()
+        layer.spread.weight.copy_(2 * torch.eye(2))
+        layer.spread.bias.zero_()
     labels = torch.tensor([[1.0, 0.0]])
     projected = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [99.0, 99.0]]])
     contextual = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [99.0, 99.0]]])
     is_padding = torch.tensor([[False, False, True]])
     weight = np.exp(1 / np.sqrt(2)) / (np.exp(1 / np.sqrt(2)) + 1)  # softmax of the scores 1 / sqrt(2) and 0
     enhanced = np.array([weight, 1 - weight])
-    expected = 1 / (1 + np.exp(-enhanced)) * np.array([2.0, 3.0]) + enhanced
+    summary = np.array([2.0, 3.0]) + 2 * np.sqrt(1 + 1e-5)  # means 2 and 3, both deviations 1
+    expected = 1 / (1 + np.exp(-enhanced)) * summary + enhanced
     with torch.no_grad():
         found = layer(labels, projected, contextual, is_padding)[0, 0].numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_masked_mean_by_hand():
+def test_masked_statistics_by_hand():
     values = torch.tensor([[[1.0], [3.0], [100.0]]])
-    assert masked_mean(values, torch.tensor([[False, False, True]])).item() == 2.0
+    mean, deviation = masked_statistics(values, torch.tensor([[False, False, True]]))
+    assert mean.item() == 2.0
+    assert deviation.item() == pytest.approx(1.0, rel=1e-4)
 
 
 def test_attendable_opens_one_frame_of_absent_rows_only():
