@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ class Trainer:
         weights = class_weights(labels, classes, params.objective.class_weight_power)
         self.objective = JointObjective(params.objective, weights).to(device)
         self.best: dict[str, Tensor] = {}
+        # A validation part of few speakers can spike while the learning rate still rises: do not choose then.
+        self.first_choice = min(math.ceil(params.train.warmup_share * params.train.epochs), params.train.epochs - 1)
 
     def epoch(self, progress: Progress) -> dict[str, float]:
         """Train the next epoch, measure it on the validation part, and return its row of metrics."""
@@ -70,7 +73,8 @@ class Trainer:
         row = {"epoch": float(progress.epoch), **dict(zip(names, (sums / self.train.steps).tolist(), strict=True))}
         row |= self._measure()
         progress.rows.append(row)
-        if progress.best_epoch < 0 or _quality(row) > _quality(progress.rows[progress.best_epoch]):
+        too_early = progress.best_epoch < self.first_choice
+        if too_early or _quality(row) > _quality(progress.rows[progress.best_epoch]):
             progress.best_epoch = progress.epoch
             self.best = {name: value.detach().cpu().clone() for name, value in self._bare().state_dict().items()}
         progress.epoch += 1

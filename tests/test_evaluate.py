@@ -30,7 +30,13 @@ GATE_OFF = tuple(
 @pytest.fixture(scope="session")
 def built(tmp_path_factory) -> World:
     counts = {"train": 36, "valid": 12, "test": 48}
-    overrides = ("train.epochs=24", "train.patience=24", "train.learning_rate=0.02", "train.modality_dropout=0.0", *GATE_OFF)
+    overrides = (
+        "train.epochs=24",
+        "train.patience=24",
+        "train.learning_rate=0.02",
+        "train.modality_dropout=0.0",
+        *GATE_OFF,
+    )
     made = train(extract(build_world(tmp_path_factory.mktemp("world"), counts, *overrides)))
     incumbent.run(made.workspace, made.params)
     evaluate.run(made.workspace, made.params)

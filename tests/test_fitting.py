@@ -35,8 +35,15 @@ def test_it_learns_and_selects_on_valid(tmp_path):
     fitted = fit(TRAIN, VALID, small_params("train.epochs=8"), MODALITIES, tmp_path)
     scores = [row["valid_balanced_accuracy"] for row in fitted.history]
     assert max(scores) > 0.7
-    assert scores[fitted.card["best_epoch"]] == max(scores)
+    assert scores[fitted.card["best_epoch"]] == max(scores[2:]), "of 8 epochs the first two warm up"
     assert fitted.history[0]["train_loss"] > fitted.history[-1]["train_loss"]
+
+
+def test_no_epoch_of_the_warm_up_is_chosen(tmp_path):
+    noise = split("valid", items(12, 5))
+    for share, first in ((0.5, 3), (1.0, 5)):
+        params = small_params("train.epochs=6", "train.patience=6", f"train.warmup_share={share}")
+        assert fit(TRAIN, noise, params, MODALITIES, tmp_path / str(share)).card["best_epoch"] >= first
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
