@@ -87,24 +87,24 @@ def test_the_audit_verifies_every_link(golden, workspace, record):
 
 
 FLIPS = {
-    "weights in the package": ("package", "{bento}/model/model.safetensors", "model"),
-    "weights in the workspace": ("model", "data/train/model.safetensors", "model"),
-    "features": ("features", "data/features/train/audio.npy", "features"),
-    "validated manifest": ("validated manifest", "data/validate/validated.parquet", "validated manifest"),
-    "a raw file": ("raw data", "data/raw/sample/audio/train-0001.flac", "raw data"),
-    "gate.json": ("gate", "data/gate/gate.json", "gate"),
-    "gate.json in the package": ("gate", "{bento}/papers/gate.json", "gate"),
-    "metrics.json": ("metrics", "data/evaluate/metrics.json", "metrics"),
-    "the embedded lock": ("lock", "{bento}/papers/dvc.lock", "lock"),
-    "the embedded params": ("params", "{bento}/papers/params.yaml", "params"),
-    "the card": ("package", "{bento}/papers/model_card.json", "package"),
-    "served code": ("package", "{bento}/lsgmer/model.py", "package"),
+    "weights in the package": ("{bento}/model/model.safetensors", "model"),
+    "weights in the workspace": ("data/train/model.safetensors", "model"),
+    "features": ("data/features/train/audio.npy", "features"),
+    "validated manifest": ("data/validate/validated.parquet", "validated manifest"),
+    "a raw file": ("data/raw/sample/audio/train-0001.flac", "raw data"),
+    "gate.json": ("data/gate/gate.json", "gate"),
+    "gate.json in the package": ("{bento}/papers/gate.json", "gate"),
+    "metrics.json": ("data/evaluate/metrics.json", "metrics"),
+    "the embedded lock": ("{bento}/papers/dvc.lock", "lock"),
+    "the embedded params": ("{bento}/papers/params.yaml", "params"),
+    "the card": ("{bento}/papers/model_card.json", "package"),
+    "served code": ("{bento}/lsgmer/model.py", "package"),
 }
 
 
 @pytest.mark.parametrize("name", FLIPS)
 def test_one_flipped_byte_is_named(workspace, record, name):
-    _, place, broken = FLIPS[name]
+    place, broken = FLIPS[name]
     file = workspace.root / place.format(bento=bento_source(workspace, record.tag))
     whole = file.read_bytes()
     middle = len(whole) // 2
