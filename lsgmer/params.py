@@ -170,7 +170,11 @@ class FeaturesParams(Section):
 
 
 class ModelParams(Section):
-    """Sizes of LSGMER and the decay alpha of its label memory."""
+    """Sizes of LSGMER, the decay alpha of its label memory, and which of its parts stand in (docs/results.md).
+
+    `enhancement` none leaves LSE out, `label_decay` 0 the moving average. Late fusion is no model but two:
+    experiments average the answers of the audio-only and the text-only one.
+    """
 
     width: PositiveInt
     heads: PositiveInt
@@ -179,6 +183,8 @@ class ModelParams(Section):
     label_decay: Share
     label_start: Literal["text", "random"]
     temperature: PositiveFloat
+    enhancement: Literal["labels", "none"] = "labels"
+    fusion: Literal["cross", "gated", "concatenation"] = "cross"
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelParams:
