@@ -164,7 +164,8 @@ class PooledSummary(nn.Module):
     def forward(self, labels: Tensor, projected: Tensor, contextual: Tensor, is_padding: Tensor) -> Tensor:
         """Pool contextual H_m1 (B, T, D) over time, whatever the labels (C, D) are. Returns (B, C, D)."""
         mean, deviation = masked_statistics(contextual, is_padding)  # 2 x (B, D)
-        return (mean + self.spread(deviation)).unsqueeze(1).expand(-1, len(labels), -1)
+        summary: Tensor = mean + self.spread(deviation)
+        return summary.unsqueeze(1).expand(-1, len(labels), -1)
 
 
 class CrossModalFusion(nn.Module):

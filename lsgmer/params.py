@@ -133,9 +133,12 @@ class ValidateParams(Section):
 
 
 class AudioEncoderParams(Section):
-    """`logmel` needs no weights; `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a folder or hub id."""
+    """`logmel` needs no weights; `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a folder or hub id.
 
-    kind: Literal["none", "logmel", "transformers"]
+    `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
+    """
+
+    kind: Literal["none", "logmel", "transformers", "precomputed"]
     source: str | None = None
     revision: str | None = None
     layer: int | None = None
@@ -145,9 +148,12 @@ class AudioEncoderParams(Section):
 
 
 class TextEncoderParams(Section):
-    """`transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id."""
+    """`transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id.
 
-    kind: Literal["none", "transformers"]
+    `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
+    """
+
+    kind: Literal["none", "transformers", "precomputed"]
     source: str | None = None
     revision: str | None = None
     layer: int | None = None

@@ -10,13 +10,23 @@ import numpy as np
 
 from lsgmer.encoders.audio import SpeechTransformer
 from lsgmer.encoders.logmel import LogMel
+from lsgmer.encoders.precomputed import Precomputed, refusal
 from lsgmer.encoders.sources import copy_files, find_files, is_packed
 from lsgmer.encoders.text import TextTransformer
-from lsgmer.errors import LsgmerError
+from lsgmer.errors import LsgmerError, PackagingRefused
 from lsgmer.params import AudioEncoderParams, TextEncoderParams
-from lsgmer.types import EncoderSpec, Waveform
+from lsgmer.types import EncoderSpec, Modality, Waveform
 
-__all__ = ["AudioEncoder", "TextEncoder", "build_audio", "build_text", "load_encoder", "pack_encoder"]
+__all__ = [
+    "AudioEncoder",
+    "Precomputed",
+    "TextEncoder",
+    "build_audio",
+    "build_precomputed",
+    "build_text",
+    "load_encoder",
+    "pack_encoder",
+]
 
 
 class AudioEncoder(Protocol):
@@ -78,6 +88,15 @@ def build_text(params: TextEncoderParams, root: Path, device: str = "cpu") -> Te
     return None if params.kind == "none" else TEXT_ENCODERS[params.kind](params, root, None, device)
 
 
+def build_precomputed(modality: Modality, params: AudioEncoderParams | TextEncoderParams, corpus: Path) -> Precomputed:
+    """Return the features that `params.source`, a file in folder `corpus`, holds. Raises LsgmerError."""
+    if params.source is None:
+        raise LsgmerError(
+            f"features.{modality}: kind precomputed needs a source: a .parquet or .npz file in corpus.path"
+        )
+    return Precomputed(modality, corpus / params.source, params.source)
+
+
 def load_encoder(
     spec: EncoderSpec, folder: Path | None = None, root: Path | None = None, device: str = "cpu"
 ) -> AudioEncoder | TextEncoder:
@@ -88,6 +107,8 @@ def load_encoder(
     to what the card says. Library versions and device may differ: compare `fingerprint`s to see whether
     they do. Raises LsgmerError.
     """
+    if spec.kind == "precomputed":
+        raise LsgmerError(refusal(spec))
     content: dict[str, Any] = {
         "kind": spec.kind,
         "source": spec.source,
@@ -110,7 +131,12 @@ def load_encoder(
 
 
 def pack_encoder(spec: EncoderSpec, destination: Path, root: Path | None = None) -> None:
-    """Copy the files of a folder or hub encoder to `destination`; nothing for logmel and package sources."""
+    """Copy the files of a folder or hub encoder to `destination`; nothing for logmel and package sources.
+
+    Raises PackagingRefused for precomputed features: no package can carry what made them.
+    """
+    if spec.kind == "precomputed":
+        raise PackagingRefused(refusal(spec))
     if spec.kind != "transformers" or not is_packed(spec.source):
         return
     copy_files(find_files(spec.source, spec.revision, spec.weights_sha256, root or Path.cwd()), destination)
