@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from ruamel.yaml import YAML
@@ -26,6 +27,9 @@ from lsgmer.errors import ParamsError
 from lsgmer.types import Label, Labels, Seconds
 
 Share = Annotated[float, Field(ge=0, le=1)]
+TABLES = ("sample", "table")  # corpora that are a table
+OFFICIAL = ("meld",)  # corpora that publish a partition of their own
+LEAKY = ("random", "utterance", "utterances", "random_utterance", "random_utterances", "leaky_random_utterances")
 
 
 class Section(BaseModel):
@@ -65,14 +69,18 @@ class CorpusParams(Section):
     """Which corpus, where, and what its labels mean.
 
     `path` is the folder DVC versions; the table and all audio lie inside it. `synthesize` is what the
-    sample stage makes: ["sample"] for the sample corpus, [] for any other.
+    sample stage makes: ["sample"] for the sample corpus, [] for any other. `table` and `columns` are of the
+    corpora that are a table, `clips` of MELD (where its audio comes from; none: text only) and `by_plurality`
+    of IEMOCAP (the evaluators' word: raw word that an undecided turn gets).
     """
 
-    name: Literal["sample", "table"]
+    name: Literal["sample", "table", "iemocap", "meld", "emodb", "cremad"]
     path: str
     synthesize: tuple[Literal["sample"], ...]
-    table: str
-    columns: ColumnParams
+    table: str | None = None
+    columns: ColumnParams | None = None
+    clips: Literal["none", "wav", "mp4"] | None = None
+    by_plurality: dict[str, str] = {}
     labels: tuple[Label, ...]
     label_map: dict[str, str | None]
     expected_counts: dict[str, PositiveInt]
@@ -94,6 +102,19 @@ class CorpusParams(Section):
             raise ValueError("synthesize must be [sample] when name is sample, and [] otherwise")
         return self
 
+    @model_validator(mode="after")
+    def _only_what_the_corpus_has(self) -> CorpusParams:
+        tables = (self.table is not None, self.columns is not None)
+        if self.name in TABLES and not all(tables):
+            raise ValueError(f"corpus {self.name} is a table: name it in table, and its columns in columns")
+        if self.name not in TABLES and any(tables):
+            raise ValueError(f"corpus {self.name} is read by its own layout: set table: null and columns: null")
+        if (self.clips is not None) != (self.name == "meld"):
+            raise ValueError("clips (none, wav or mp4) must be said for meld, and for no other corpus")
+        if self.by_plurality and self.name != "iemocap":
+            raise ValueError("by_plurality is for iemocap only")
+        return self
+
 
 class SampleParams(Section):
     """The synthetic corpus. Shares are of each split and add up to 1."""
@@ -110,12 +131,27 @@ class SampleParams(Section):
 
 
 class ManifestParams(Section):
-    """How utterances get their split. `given` takes the corpus's own; the others are sticky by salted hash."""
+    """How utterances get their split. `given` takes the corpus's own; speaker and session are sticky by salted hash.
 
-    split: Literal["given", "speaker", "session"]
+    `official` is the partition that the corpus's publishers made, shared speakers and all: they are told, not refused.
+    """
+
+    split: Literal["given", "speaker", "session", "official"]
     salt: str
     valid_share: Share
     test_share: Share
+
+    @field_validator("split", mode="before")
+    @classmethod
+    def _no_leak(cls, value: object) -> object:
+        if isinstance(value, str) and value.lower().replace("-", "_") in LEAKY:
+            raise ValueError(
+                "a random split by utterance puts one speaker's voice on both sides (worth about 12 points of "
+                "accuracy on IEMOCAP), so no stage of the pipeline offers it; set manifest.split to speaker or "
+                "session. To measure the leak, run a study with `protocol: {kind: leaky_random_utterances}` in "
+                "experiments/params.yaml: every report of it is marked LEAKY"
+            )
+        return value
 
 
 class ValidateParams(Section):
@@ -274,6 +310,21 @@ class Params(Section):
     gate: GateParams
     package: PackageParams
 
+    @model_validator(mode="after")
+    def _split_fits_the_corpus(self) -> Params:
+        name, split = self.corpus.name, self.manifest.split
+        if split == "official" and name not in OFFICIAL:
+            raise ValueError(
+                f"manifest.split: official is for corpora that publish a partition ({', '.join(OFFICIAL)}), "
+                f"not for {name}; set manifest.split to given, speaker or session"
+            )
+        if split == "speaker" and name == "meld":
+            raise ValueError(
+                "manifest.split: speaker would leak in meld, whose joint speakers (Joey and Chandler) are voices of "
+                "others too; set manifest.split to official"
+            )
+        return self
+
     def sections(self, *names: str) -> dict[str, Any]:
         """Return the named sections as plain JSON values, as a card stores them."""
         return {name: self.model_dump(mode="json", by_alias=True)[name] for name in names}
@@ -348,7 +399,8 @@ def _allowed_keys(location: Sequence[str]) -> list[str]:
     for part in location:
         for name, info in model.model_fields.items():
             if part == (info.alias or name):
-                model = info.annotation
+                kinds = [kind for kind in get_args(info.annotation) if kind is not type(None)]  # of X | None
+                model = kinds[0] if len(kinds) == 1 else info.annotation
                 break
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return []

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from lsgmer.errors import ExitCode, ParamsError
+from lsgmer.overlays import read_layers
 from lsgmer.params import load_params, override, parse_params, read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -16,7 +17,7 @@ FILE = ROOT / "params.yaml"
 
 @pytest.mark.parametrize("file", sorted([FILE, *ROOT.glob("params/*.yaml")]), ids=lambda file: file.name)
 def test_every_params_file_in_the_project_is_valid(file):
-    assert load_params(file).corpus.labels
+    assert read_layers(FILE, file)[1].corpus.labels
 
 
 @pytest.mark.parametrize(
