@@ -18,6 +18,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+experiments = typer.Typer(help="Studies: cross-validation, ablations, and their report.", no_args_is_help=True)
+app.add_typer(experiments, name="experiments")
+
+Quick = Annotated[bool, typer.Option("--quick", help="Only the quick part of the grids.")]
+GridName = Annotated[str | None, typer.Option("--grid", help="Only this grid of experiments/params.yaml.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in --set train.epochs=3.")]
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="Another parameter file than params.yaml.")]
 
@@ -111,6 +116,35 @@ def doctor() -> None:
     from lsgmer.doctor import doctor as body
 
     raise typer.Exit(body())
+
+
+@experiments.command("run")
+def experiments_run(
+    quick: Quick = False,
+    grid: GridName = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="One-thread processes side by side (default: all cores).")
+    ] = None,
+) -> None:
+    """Run every cell (study, variant, fold, seed) that is out of date; finished ones are kept."""
+    from lsgmer.commands.experiments import run as body
+
+    body(Path.cwd(), quick, jobs, grid)
+
+
+@experiments.command("report")
+def experiments_report(
+    quick: Quick = False,
+    grid: GridName = None,
+    out: Annotated[Path, typer.Option(help="The Markdown file; pictures go to a folder of its name.")] = Path(
+        "experiments/report/results.md"
+    ),
+    pictures: Annotated[str, typer.Option(help="png or svg.")] = "png",
+) -> None:
+    """Write tables and pictures of all finished cells; it needs no network."""
+    from lsgmer.commands.experiments import report as body
+
+    body(Path.cwd(), quick, grid, out, pictures)
 
 
 def main() -> None:

@@ -192,7 +192,7 @@ def write(out: Path, test: FeatureSplit, models: dict[str, Scored], metrics: Met
     speakers = {checkpoint.speaker_digest(speaker): speaker for speaker in test.speakers}
     write_atomically(out / "report.md", render(metrics, speakers))
     fused, names, folder = models["fused"], metrics.labels, out / "plots"
-    plots.confusion_matrix(folder / "confusion.png", metrics.models["fused"], names)
+    plots.confusion_matrix(folder / "confusion.png", np.array(metrics.models["fused"].confusion), names)
     ece = metrics.models["fused"].ece
     plots.reliability(folder / "reliability.png", test.labels, fused.probabilities, params.evaluate.ece_bins, ece)
     shown = {name: found for name, found in metrics.models.items() if name != "majority"}

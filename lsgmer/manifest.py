@@ -20,7 +20,19 @@ from lsgmer.paths import Workspace, write_atomically
 from lsgmer.rows import read_rows, write_rows
 from lsgmer.runtime import run_stage
 from lsgmer.splits import assign_splits, demand_every_split
-from lsgmer.types import SPLITS, Labels, Note, Record, RejectedRow, Seconds, Split, Utterance, canonical_json, digest
+from lsgmer.types import (
+    SPLITS,
+    CorpusReading,
+    Labels,
+    Note,
+    Record,
+    RejectedRow,
+    Seconds,
+    Split,
+    Utterance,
+    canonical_json,
+    digest,
+)
 
 SHOWN = 5  # reasons, and rows of a note, that the log repeats
 
@@ -212,6 +224,11 @@ def run(workspace: Workspace, params: Params) -> None:
     reading = read_corpus(params.corpus, workspace.root / params.corpus.path)
     utterances = assign_splits(sorted(reading.utterances, key=lambda u: u.id), params.manifest)
     demand_every_split(utterances, params.manifest)
+    write(workspace, params, utterances, reading)
+
+
+def write(workspace: Workspace, params: Params, utterances: tuple[Utterance, ...], reading: CorpusReading) -> None:
+    """Write data/manifest from `utterances`, each with its split, and say what `reading` left out or mended."""
     manifest = Manifest(utterances, params.corpus.label_set, params.corpus.name)
     manifest.save(workspace.data("manifest"), reading.rejected, reading.notes)
     splits = ", ".join(f"{count} {split}" for split, count in manifest.counts()["splits"].items())

@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -348,7 +348,7 @@ def parse_params(content: dict[str, Any], source: str) -> Params:
     try:
         return Params.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
+        lines = [explain(item, Params) for item in error.errors()]
         raise ParamsError(
             f"{source}: " + "\n".join([f"{len(lines)} problem(s)", *(f"  {line}" for line in lines)])
         ) from None
@@ -379,12 +379,12 @@ def override(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any
     return result
 
 
-def _explain(item: Any) -> str:
-    """Turn one pydantic error into a line that names the key and what is allowed."""
+def explain(item: Any, model: type[BaseModel]) -> str:
+    """Turn one pydantic error about `model` into a line that names the key and what is allowed."""
     location = [str(part) for part in item["loc"]]
     key = ".".join(location)
     if item["type"] == "extra_forbidden":
-        allowed = _allowed_keys(location[:-1])
+        allowed = _allowed_keys(location[:-1], model)
         close = difflib.get_close_matches(location[-1], allowed, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"{key}: unknown key{hint} (allowed: {', '.join(allowed)})"
@@ -393,15 +393,16 @@ def _explain(item: Any) -> str:
     return f"{key or 'params'}: {item['msg']} (got {item['input']!r:.80})"
 
 
-def _allowed_keys(location: Sequence[str]) -> list[str]:
-    """Return the keys that the section at `location` knows."""
-    model: Any = Params
+def _allowed_keys(location: Sequence[str], model: Any) -> list[str]:
+    """Return the keys that the section of `model` at `location` knows; a mapping's keys are free names."""
     for part in location:
+        if get_origin(model) is dict:
+            model = get_args(model)[1]
+            continue
         for name, info in model.model_fields.items():
             if part == (info.alias or name):
-                kinds = [kind for kind in get_args(info.annotation) if kind is not type(None)]  # of X | None
-                model = kinds[0] if len(kinds) == 1 else info.annotation
+                model = info.annotation
                 break
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return []
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
     return sorted(info.alias or name for name, info in model.model_fields.items())
