@@ -287,8 +287,9 @@ def test_an_expectation_that_cannot_run_is_critical(tmp_path):
     assert "nowhere" in outcome.finding.examples[0]
 
 
-def test_rules_have_names_of_their_own_and_a_remedy():
+@pytest.mark.parametrize("split", ["session", "official"])
+def test_rules_have_names_of_their_own_and_a_remedy(split):
     params = small_params()
-    rules = [*row_rules(params.validate_, params.corpus.label_set), *kept_rules(True), *group_rules(params.validate_)]
+    rules = [*row_rules(params.validate_, params.corpus.label_set), *kept_rules(split), *group_rules(params.validate_)]
     assert len({rule.name for rule in rules}) == len(rules)
     assert all(rule.remedy for rule in rules)
