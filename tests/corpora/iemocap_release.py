@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 NUMBERS = (2.5, 2.5, 2.5)
+UNDECIDED = ("Happiness;", "Happiness; Excited;", "Neutral;")
 
 
 @dataclass
@@ -26,7 +27,7 @@ DIALOGUES: dict[str, list[Turn]] = {
     "Ses01F_impro01": [
         Turn("Ses01F_impro01_F000", 6.2901, 8.2357, "neu", "Excuse me."),
         Turn("Ses01F_impro01_M000", 7.5712, 10.475, "fru", "Do you  have your [LAUGHTER] forms?"),
-        Turn("Ses01F_impro01_F001", 10.01, 11.3925, "xxx", "Yeah.", said=("Happiness;", "Happiness; Excited;", "Neutral;")),
+        Turn("Ses01F_impro01_F001", 10.01, 11.3925, "xxx", "Yeah.", said=UNDECIDED),
         Turn("Ses01F_impro01_M001", 11.0, 12.4, "hap", "Caf\xe9, and it\x92s good\x85", numbers=(5.5, 3.0, 0.5)),
     ],
     "Ses01F_script01_1": [
@@ -52,7 +53,12 @@ def evaluation(turns: list[Turn]) -> str:
         numbers = ", ".join(f"{number:.4f}" for number in turn.numbers)
         lines.append(f"[{turn.start_s:.4f} - {turn.end_s:.4f}]\t{turn.id}\t{turn.word}\t[{numbers}]")
         lines += [f"C-E{number}:\t{words}\t()" for number, words in enumerate(turn.said, start=2)]
-        lines += ["C-F1:\tNeutral;\t(curious)", "A-E3:\tval 3; act 2; dom  2;\t()", "A-F1:\tval 3; act 2; dom  1;\t()", ""]
+        lines += [
+            "C-F1:\tNeutral;\t(curious)",
+            "A-E3:\tval 3; act 2; dom  2;\t()",
+            "A-F1:\tval 3; act 2; dom  1;\t()",
+            "",
+        ]
     return "\n".join(lines)
 
 

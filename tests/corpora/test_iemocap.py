@@ -194,7 +194,7 @@ def test_a_line_that_cannot_be_read_is_named(release: Release) -> None:
 
 
 def test_a_folder_that_is_no_release_says_what_to_set(tmp_path: Path, release: Release) -> None:
-    with pytest.raises(LsgmerError, match="set corpus.path to the folder IEMOCAP_full_release"):
+    with pytest.raises(LsgmerError, match=r"set corpus\.path to the folder IEMOCAP_full_release"):
         read_corpus(params(), tmp_path)
     (release.root / "Session3").mkdir()
     with pytest.raises(LsgmerError, match="Session3: no dialog/EmoEvaluation"):
