@@ -24,7 +24,7 @@ app.add_typer(experiments, name="experiments")
 Quick = Annotated[bool, typer.Option("--quick", help="Only the quick part of the grids.")]
 GridName = Annotated[str | None, typer.Option("--grid", help="Only this grid of experiments/params.yaml.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in --set train.epochs=3.")]
-ParamsFile = Annotated[Path | None, typer.Option("--params", help="Another parameter file than params.yaml.")]
+ParamsFile = Annotated[Path | None, typer.Option("--params", help="A file of what differs from params.yaml.")]
 
 
 @app.command()
@@ -108,6 +108,25 @@ def predict(
     from lsgmer.commands.predict import predict as body
 
     raise typer.Exit(body(paths or [], text, table, format, output))
+
+
+@app.command()
+def corpora() -> None:
+    """List the corpora that can be read: layout, licence, how to get each, and what must be in it."""
+    from lsgmer.commands.corpora import corpora as body
+
+    body()
+
+
+@app.command("import-meld")
+def import_meld(
+    source: Annotated[Path, typer.Argument(metavar="MELD.RAW", help="The release, unpacked; it stays as it is.")],
+    destination: Annotated[Path, typer.Argument(metavar="FOLDER", help="Becomes corpus.path.")],
+) -> None:
+    """Turn MELD's video clips into WAV files with ffmpeg; goes on where it was. Exit 1: some clips failed."""
+    from lsgmer.commands.corpora import import_meld as body
+
+    raise typer.Exit(body(source, destination))
 
 
 @app.command()

@@ -390,7 +390,9 @@ def explain(item: Any, model: type[BaseModel]) -> str:
         return f"{key}: unknown key{hint} (allowed: {', '.join(allowed)})"
     if item["type"] == "missing":
         return f"{key}: missing"
-    return f"{key or 'params'}: {item['msg']} (got {item['input']!r:.80})"
+    message = item["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(item["input"], dict) else f" (got {item['input']!r:.80})"  # a whole section says nothing
+    return f"{key or 'params'}: {message}{got}"
 
 
 def _allowed_keys(location: Sequence[str], model: Any) -> list[str]:

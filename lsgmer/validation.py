@@ -103,7 +103,7 @@ def validate(
     kept = replace(manifest, utterances=tuple(u for u in manifest.utterances if u.id not in quarantine))
     good = frame[~frame["id"].isin(list(quarantine))]
     if len(good):
-        outcomes += checker.check("kept", add_reach(good), kept_rules(params.manifest.split == "session"))
+        outcomes += checker.check("kept", add_reach(good), kept_rules(params.manifest.split))
     shares = groups(manifest, kept.utterances, params.corpus.expected_counts)
     outcomes += checker.check("groups", shares, group_rules(limits))
     defects = [row for row in rejected if not is_left_out(row)]
