@@ -133,14 +133,19 @@ class ValidateParams(Section):
 
 
 class AudioEncoderParams(Section):
-    """`logmel` needs no weights; `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a folder or hub id."""
+    """`logmel` needs no weights; `speech_lstm` reads the LSTM of an installed package, its `layers` (1 to 3, null: the
+    last) and, with `prosody`, the logmel frames beside them; `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a
+    folder or hub id.
+    """  # noqa: D205
 
-    kind: Literal["none", "logmel", "transformers"]
+    kind: Literal["none", "logmel", "speech_lstm", "transformers"]
     source: str | None = None
     revision: str | None = None
     layer: int | None = None
     n_mels: PositiveInt = 64
     hop_ms: PositiveFloat = 20.0
+    layers: tuple[PositiveInt, ...] | None = None
+    prosody: bool = False
     sha256: str | None = None
 
 
