@@ -169,17 +169,21 @@ class ValidateParams(Section):
 
 
 class AudioEncoderParams(Section):
-    """`logmel` needs no weights; `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a folder or hub id.
+    """Which encoder reads the audio.
 
-    `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
+    `logmel` needs no weights. `speech_lstm` reads the LSTM of an installed package, its `layers` (1 to 3, null: the
+    last) and, with `prosody`, the logmel frames beside them. `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a
+    folder or hub id. `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), by utterance id.
     """
 
-    kind: Literal["none", "logmel", "transformers", "precomputed"]
+    kind: Literal["none", "logmel", "speech_lstm", "transformers", "precomputed"]
     source: str | None = None
     revision: str | None = None
     layer: int | None = None
     n_mels: PositiveInt = 64
     hop_ms: PositiveFloat = 20.0
+    layers: tuple[PositiveInt, ...] | None = None
+    prosody: bool = False
     sha256: str | None = None
 
 

