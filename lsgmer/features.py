@@ -15,6 +15,7 @@ import numpy as np
 
 from lsgmer.audio import decode
 from lsgmer.batching import length_buckets
+from lsgmer.dialogues import words_before
 from lsgmer.encoders import AudioEncoder, TextEncoder, build_audio, build_text
 from lsgmer.errors import LsgmerError
 from lsgmer.manifest import ValidatedManifest
@@ -77,7 +78,8 @@ def run(workspace: Workspace, params: Params) -> None:
         work["audio"] = _extraction("audio", audio.spec, encode, plan, manifest.sha256, scratch)
     if text is not None:
         plan = plan_batches(parts, lambda u: len(u.text) if has_text(u) and u.text else None, size)
-        work["text"] = _extraction("text", text.spec, text_from(text), plan, manifest.sha256, scratch)
+        encode = text_from(text, words_before(manifest.utterances, params.features.text.context))
+        work["text"] = _extraction("text", text.spec, encode, plan, manifest.sha256, scratch)
 
     remove_all_but(scratch, {part.folder for part in work.values()})
     for modality, part in work.items():
@@ -135,9 +137,9 @@ def audio_from(root: Path, encoder: AudioEncoder) -> Encode:
     return lambda batch: encoder.encode([decode(root / str(u.audio), u.start_s, u.end_s) for u in batch])
 
 
-def text_from(encoder: TextEncoder) -> Encode:
-    """Return the function from utterances to token embeddings."""
-    return lambda batch: encoder.encode([str(u.text) for u in batch])
+def text_from(encoder: TextEncoder, before: dict[str, tuple[str, ...]]) -> Encode:
+    """Return the function from utterances to token embeddings; `before` is what each one follows, by id."""
+    return lambda batch: encoder.encode([str(u.text) for u in batch], [before.get(u.id, ()) for u in batch])
 
 
 def has_text(utterance: Utterance) -> bool:

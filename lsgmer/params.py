@@ -145,13 +145,17 @@ class AudioEncoderParams(Section):
 
 
 class TextEncoderParams(Section):
-    """`transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id."""
+    """`transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id.
+
+    `context` is how many earlier utterances of the same dialogue are read before each; they share `max_tokens`.
+    """
 
     kind: Literal["none", "transformers"]
     source: str | None = None
     revision: str | None = None
     layer: int | None = None
     max_tokens: PositiveInt = 128
+    context: NonNegativeInt = 0
     sha256: str | None = None
 
 
