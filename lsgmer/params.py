@@ -148,15 +148,23 @@ class TextEncoderParams(Section):
     """`transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id.
 
     `context` is how many earlier utterances of the same dialogue are read before each; they share `max_tokens`.
+    `layers` puts the hidden states of several layers side by side, instead of the one that `layer` names.
     """
 
     kind: Literal["none", "transformers"]
     source: str | None = None
     revision: str | None = None
     layer: int | None = None
+    layers: tuple[NonNegativeInt, ...] = ()
     max_tokens: PositiveInt = 128
     context: NonNegativeInt = 0
     sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _one_choice_of_layers(self) -> TextEncoderParams:
+        if self.layers and self.layer is not None:
+            raise ValueError(f"layer ({self.layer}) and layers {list(self.layers)} are both given: leave one out")
+        return self
 
 
 class FeaturesParams(Section):

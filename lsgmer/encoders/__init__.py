@@ -95,9 +95,10 @@ def load_encoder(
         "layer": spec.layer,
         "sha256": spec.weights_sha256,
     }
-    content |= {
-        key: spec.settings[key] for key in ("n_mels", "hop_ms", "max_tokens", "context") if key in spec.settings
-    }
+    known = ("n_mels", "hop_ms", "max_tokens", "context")
+    content |= {key: spec.settings[key] for key in known if key in spec.settings}
+    if layers := spec.settings.get("layers"):
+        content["layers"] = tuple(layers)
     encoder: AudioEncoder | TextEncoder
     if spec.modality == "audio" and spec.kind in AUDIO_ENCODERS:
         audio = AudioEncoderParams.model_validate(content)

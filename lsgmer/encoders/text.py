@@ -18,7 +18,7 @@ from lsgmer.types import EncoderSpec
 
 
 class TextTransformer:
-    """Token embeddings (T, D) of a text transformer's chosen layer, start and end tokens included.
+    """Token embeddings (T, D) of a text transformer's chosen layer or layers, start and end tokens included.
 
     The special tokens stay because the mean over all tokens is then the sentence embedding that MiniLM was
     trained for. Texts go through one at a time, so there is no padding and alone equals in a batch bit by
@@ -32,7 +32,8 @@ class TextTransformer:
     def __init__(self, params: TextEncoderParams, files: EncoderFiles, device: str = "cpu") -> None:
         self._device = device
         self._max_tokens = params.max_tokens
-        self._model = load_transformer(files, params.layer, device)
+        self._layers = params.layers
+        self._model = load_transformer(files, max(params.layers) if params.layers else params.layer, device)
         config = self._model.config
         if not hasattr(config, "max_position_embeddings"):
             raise LsgmerError(f"{files.folder}: {config.model_type} is not a text encoder")
@@ -42,21 +43,20 @@ class TextTransformer:
             raise LsgmerError(f"{files.folder}: no readable tokenizer: {error}") from error
         self._check_length(config, files)
         self._check_separator(params.context, files)
-        context = {"context": params.context} if params.context else {}  # 0 is what cards say that lack it
         self.spec = EncoderSpec(
             modality="text",
             kind="transformers",
             source=params.source,
             revision=params.revision,
             layer=params.layer,
-            dimension=config.hidden_size,
+            dimension=config.hidden_size * max(1, len(params.layers)),
             settings={
                 "model_type": config.model_type,
                 "max_tokens": params.max_tokens,
                 "special_tokens": "kept",
                 "device": device,
                 "files": files.settings,
-                **context,
+                **_chosen(params),
             },
             weights_sha256=files.weights_sha256,
             versions=library_versions(("torch", "transformers", "tokenizers")),
@@ -79,7 +79,9 @@ class TextTransformer:
             start, own = inputs["input_ids"].split([1, inputs["input_ids"].shape[1] - 1], dim=1)
             ids = torch.cat([start, torch.tensor([heard[::-1]]), own], dim=1)
             inputs = BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-        tokens = self._model(**inputs.to(self._device)).last_hidden_state[0]
+        output = self._model(**inputs.to(self._device), output_hidden_states=bool(self._layers))
+        states = [output.hidden_states[i][0] for i in self._layers] or [output.last_hidden_state[0]]
+        tokens = torch.cat(states, dim=-1)
         kept = torch.cat([tokens[:1], tokens[1 + len(heard) :]])
         return np.ascontiguousarray(kept.cpu().numpy(), dtype=np.float32)
 
@@ -101,3 +103,9 @@ class TextTransformer:
                 f"features.text.max_tokens: {self._max_tokens} is more than the {positions} tokens "
                 f"that {files.folder} can read; lower it"
             )
+
+
+def _chosen(params: TextEncoderParams) -> dict[str, Any]:
+    """Return the settings that are not at their defaults: those are what cards mean that lack them."""
+    layers = {"layers": list(params.layers)} if params.layers else {}
+    return layers | ({"context": params.context} if params.context else {})

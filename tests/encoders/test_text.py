@@ -7,11 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from transformers import AutoModel, AutoTokenizer
 
 from lsgmer.encoders import TextEncoder, build_text, load_encoder
 from lsgmer.errors import LsgmerError
 from lsgmer.params import TextEncoderParams, load_params
+from lsgmer.types import EncoderSpec
 from tests.encoders.tiny import WORDS
 
 MINILM = load_params(Path(__file__).parents[2] / "params.yaml").features.text
@@ -40,6 +42,27 @@ def test_stopping_at_a_layer_equals_the_full_models_hidden_state(roberta: Path) 
     for layer, expected in enumerate(full.hidden_states):
         assert np.array_equal(build(roberta, layer).encode([text])[0], expected[0].numpy())
     assert np.array_equal(build(roberta).encode([text])[0], full.last_hidden_state[0].numpy())
+
+
+def test_several_layers_stand_side_by_side(roberta: Path) -> None:
+    params = TextEncoderParams(kind="transformers", source=str(roberta), layers=(1, 3), max_tokens=16)
+    encoder = build_text(params, Path())
+    assert encoder is not None
+    text, before = "we are not happy", [["the dark road"]]
+    found = encoder.encode([text], before)[0]
+    assert found.shape == (6, encoder.spec.dimension) == (6, 32)
+    parts = [build(roberta, layer, context=1).encode([text], before)[0] for layer in (1, 3)]
+    assert np.array_equal(found, np.concatenate(parts, axis=1))
+    card = EncoderSpec.model_validate_json(encoder.spec.model_dump_json())
+    assert load_encoder(card).spec == card
+    assert encoder.spec.fingerprint != build(roberta, 3).spec.fingerprint
+
+
+def test_layers_that_do_not_exist_or_contradict_are_refused(roberta: Path) -> None:
+    with pytest.raises(LsgmerError, match="layer 4 does not exist"):
+        build_text(TextEncoderParams(kind="transformers", source=str(roberta), layers=(1, 4)), Path())
+    with pytest.raises(ValidationError, match="both given"):
+        TextEncoderParams(kind="transformers", source=str(roberta), layer=1, layers=(1, 3))
 
 
 @settings(max_examples=20, deadline=None)
