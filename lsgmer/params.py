@@ -209,7 +209,7 @@ class ObjectiveParams(Section):
 
 
 class TrainParams(Section):
-    """The optimiser, its schedule and early stopping on the validation part's balanced accuracy."""
+    """The optimiser, its schedule and early stopping; `select` is the validation metric that chooses the epoch."""
 
     epochs: PositiveInt
     patience: PositiveInt
@@ -219,6 +219,7 @@ class TrainParams(Section):
     warmup_share: Share
     max_gradient_norm: PositiveFloat
     modality_dropout: Share
+    select: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"
 
 
 class ControlsParams(Section):
