@@ -15,6 +15,7 @@ import numpy as np
 
 from lsgmer.audio import decode
 from lsgmer.batching import length_buckets
+from lsgmer.dialogues import words_before
 from lsgmer.encoders import AudioEncoder, Precomputed, TextEncoder, build_audio, build_precomputed, build_text
 from lsgmer.errors import LsgmerError
 from lsgmer.manifest import ValidatedManifest
@@ -83,7 +84,8 @@ def run(workspace: Workspace, params: Params) -> None:
         if params.features.text.kind == PRECOMPUTED
         else build_text(params.features.text, workspace.root, device),
     }
-    sources = {m: source_of(m, e, manifest, corpus) for m, e in encoders.items() if e is not None}
+    context = params.features.text.context
+    sources = {m: source_of(m, e, manifest, corpus, context) for m, e in encoders.items() if e is not None}
     check_readable(manifest.utterances, list(sources.values()))
 
     scratch, size = workspace.scratch / "features", params.features.batch_size
@@ -144,9 +146,13 @@ def extract(part: Extraction, parts: dict[Split, list[Utterance]], what: str) ->
 
 
 def source_of(
-    modality: Modality, encoder: AudioEncoder | TextEncoder | Precomputed, manifest: ValidatedManifest, corpus: Path
+    modality: Modality,
+    encoder: AudioEncoder | TextEncoder | Precomputed,
+    manifest: ValidatedManifest,
+    corpus: Path,
+    context: int,
 ) -> Source:
-    """Return how `encoder` reads utterances; audio paths are relative to folder `corpus`."""
+    """Return how `encoder` reads utterances: audio relative to folder `corpus`, words behind `context` earlier ones."""
     if isinstance(encoder, Precomputed):
         found, unused = encoder.matches([u.id for u in manifest.utterances])
         missing = len(manifest.utterances) - found
@@ -159,11 +165,11 @@ def source_of(
             lambda u: round(1000 * manifest.durations[u.id]) if u.audio else None,
             lambda us: speech.encode([decode(corpus / str(u.audio), u.start_s, u.end_s) for u in us]),
         )
-    words = cast(TextEncoder, encoder)
+    words, before = cast(TextEncoder, encoder), words_before(manifest.utterances, context)
     return Source(
         encoder.spec,
         lambda u: len(str(u.text)) if has_text(u) else None,
-        lambda us: words.encode([str(u.text) for u in us]),
+        lambda us: words.encode([str(u.text) for u in us], [before.get(u.id, ()) for u in us]),
     )
 
 

@@ -190,6 +190,9 @@ class AudioEncoderParams(Section):
 class TextEncoderParams(Section):
     """`transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id.
 
+    `context` is how many earlier utterances of the same dialogue are read before each; they share `max_tokens`.
+    `layers` puts the hidden states of several layers side by side, instead of the one that `layer` names.
+
     `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
     """
 
@@ -197,8 +200,16 @@ class TextEncoderParams(Section):
     source: str | None = None
     revision: str | None = None
     layer: int | None = None
+    layers: tuple[NonNegativeInt, ...] = ()
     max_tokens: PositiveInt = 128
+    context: NonNegativeInt = 0
     sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _one_choice_of_layers(self) -> TextEncoderParams:
+        if self.layers and self.layer is not None:
+            raise ValueError(f"layer ({self.layer}) and layers {list(self.layers)} are both given: leave one out")
+        return self
 
 
 class FeaturesParams(Section):
@@ -249,7 +260,7 @@ class ObjectiveParams(Section):
 
 
 class TrainParams(Section):
-    """The optimiser, its schedule and early stopping on the validation part's balanced accuracy."""
+    """The optimiser, its schedule and early stopping; `select` is the validation metric that chooses the epoch."""
 
     epochs: PositiveInt
     patience: PositiveInt
@@ -259,6 +270,7 @@ class TrainParams(Section):
     warmup_share: Share
     max_gradient_norm: PositiveFloat
     modality_dropout: Share
+    select: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"
 
 
 class ControlsParams(Section):

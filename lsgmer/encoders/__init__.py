@@ -44,15 +44,15 @@ class AudioEncoder(Protocol):
 
 
 class TextEncoder(Protocol):
-    """Turns words into token embeddings. Equal texts give equal bits, alone or among others."""
+    """Turns words into token embeddings. Equal texts behind equal words give equal bits, alone or among others."""
 
     @property
     def spec(self) -> EncoderSpec:
         """What made the embeddings."""
         ...
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray[Any, Any]]:
-        """Return token embeddings (T, D) float32 of each text."""
+    def encode(self, texts: Sequence[str], before: Sequence[Sequence[str]] | None = None) -> list[np.ndarray[Any, Any]]:
+        """Return token embeddings (T, D) float32 of each text, read behind the utterances `before` it, if any."""
         ...
 
 
@@ -122,9 +122,12 @@ def load_encoder(
         "layer": spec.layer,
         "sha256": spec.weights_sha256,
     }
-    content |= {key: spec.settings[key] for key in ("n_mels", "hop_ms", "max_tokens") if key in spec.settings}
+    known = ("n_mels", "hop_ms", "max_tokens", "context")
+    content |= {key: spec.settings[key] for key in known if key in spec.settings}
+    if layers := spec.settings.get("layers"):
+        content["layers"] = tuple(layers)
     if spec.kind == "speech_lstm":
-        content |= {"layers": tuple(spec.settings["layers"]), "prosody": spec.settings["prosody"] is not None}
+        content["prosody"] = spec.settings["prosody"] is not None
     encoder: AudioEncoder | TextEncoder
     if spec.modality == "audio" and spec.kind in AUDIO_ENCODERS:
         audio = AudioEncoderParams.model_validate(content)
