@@ -71,7 +71,8 @@ class CorpusParams(Section):
     `path` is the folder DVC versions; the table and all audio lie inside it. `synthesize` is what the
     sample stage makes: ["sample"] for the sample corpus, [] for any other. `table` and `columns` are of the
     corpora that are a table, `clips` of MELD (where its audio comes from; none: text only) and `by_plurality`
-    of IEMOCAP (the evaluators' word: raw word that an undecided turn gets).
+    of IEMOCAP (the evaluators' word: raw word that an undecided turn gets). With `features_only` a table's row needs
+    neither audio nor text: its features are precomputed.
     """
 
     name: Literal["sample", "table", "iemocap", "meld", "emodb", "cremad"]
@@ -81,6 +82,7 @@ class CorpusParams(Section):
     columns: ColumnParams | None = None
     clips: Literal["none", "wav", "mp4"] | None = None
     by_plurality: dict[str, str] = {}
+    features_only: bool = False
     labels: tuple[Label, ...]
     label_map: dict[str, str | None]
     expected_counts: dict[str, PositiveInt]
@@ -113,6 +115,8 @@ class CorpusParams(Section):
             raise ValueError("clips (none, wav or mp4) must be said for meld, and for no other corpus")
         if self.by_plurality and self.name != "iemocap":
             raise ValueError("by_plurality is for iemocap only")
+        if self.features_only and self.name != "table":
+            raise ValueError("features_only is for corpus table only")
         return self
 
 
@@ -412,15 +416,15 @@ def explain(item: Any, model: type[BaseModel]) -> str:
 
 
 def _allowed_keys(location: Sequence[str], model: Any) -> list[str]:
-    """Return the keys that the section of `model` at `location` knows; a mapping's keys are free names."""
+    """Return the keys that the section of `model` at `location` knows; a mapping's own keys are free names."""
     for part in location:
         if get_origin(model) is dict:
             model = get_args(model)[1]
             continue
-        for name, info in model.model_fields.items():
-            if part == (info.alias or name):
-                model = info.annotation
-                break
+        known = {info.alias or name: info.annotation for name, info in getattr(model, "model_fields", {}).items()}
+        kind = known.get(part)
+        kinds = [kind for kind in get_args(kind) if kind is not type(None)]  # of X | None
+        model = kinds[0] if len(kinds) == 1 else kind
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return []
     return sorted(info.alias or name for name, info in model.model_fields.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from lsgmer.errors import LsgmerError, ParamsError
@@ -15,7 +16,11 @@ def run(root: Path, quick: bool, jobs: int | None, grid: str | None) -> None:
     from lsgmer.stages import check_workspace
 
     check_workspace(root)
-    grids.run(root, quick, jobs or _cores(), grid)
+    try:
+        grids.run(root, quick, jobs or _cores(), grid)
+    except KeyboardInterrupt:
+        print("\nstopped: finished cells and epochs are kept; the same command goes on there", file=sys.stderr)
+        sys.exit(130)
     print("\nnext  lsgmer experiments report" + (" --quick" if quick else ""))
 
 

@@ -26,6 +26,11 @@ def read(params: CorpusParams, root: Path) -> CorpusReading:
         raise ParamsError(f"corpus {params.name} needs corpus.table and corpus.columns")
     path = root / table
     header, rows = read_rows(path)
+    if columns.audio is None and columns.text is None and not params.features_only:
+        raise ParamsError(
+            "corpus.columns: neither audio nor text names a column; at least one must, "
+            "or corpus.features_only must say that the features are precomputed"
+        )
     _demand_columns(columns, header, path)
     utterances: list[Utterance] = []
     rejected: list[RejectedRow] = []
@@ -44,8 +49,6 @@ def read(params: CorpusParams, root: Path) -> CorpusReading:
 
 
 def _demand_columns(columns: ColumnParams, header: tuple[str, ...], path: Path) -> None:
-    if columns.audio is None and columns.text is None:
-        raise ParamsError("corpus.columns: neither audio nor text names a column; at least one must")
     wanted = {field: name for field, name in columns.model_dump().items() if name is not None}
     missing = [f"{name!r} (corpus.columns.{field})" for field, name in wanted.items() if name not in header]
     if missing:
@@ -63,7 +66,7 @@ def _utterance(row: Row, params: CorpusParams, columns: ColumnParams, table: str
     emotion_raw = _demand(cell, "emotion", columns)
     speaker = _demand(cell, "speaker", columns)
     audio, text = cell["audio"], cell["text"]
-    if audio is None and text is None:
+    if audio is None and text is None and not params.features_only:
         raise Unfit("neither audio nor text")
     if audio is not None:
         audio = _inside(audio, table)
