@@ -355,7 +355,7 @@ def test_a_count_that_is_not_the_corpuss_is_refused_and_names_the_label(tmp_path
         validation.run(workspace, params)
 
 
-def test_a_clip_without_audio_is_put_aside_by_name(tmp_path):
+def test_a_clip_without_audio_is_put_aside_by_name_and_copies_in_an_official_split_are_told(tmp_path):
     (tmp_path / "meld/wav/dev").mkdir(parents=True)
     for official in meld_release.OFFICIAL:
         (tmp_path / "meld/wav" / official).mkdir(exist_ok=True)
@@ -363,6 +363,7 @@ def test_a_clip_without_audio_is_put_aside_by_name(tmp_path):
             wave = np.random.default_rng([number, *official.encode()]).normal(scale=0.1, size=8000).clip(-0.9, 0.9)
             name = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}.wav"
             soundfile.write(tmp_path / "meld/wav" / official / name, wave, 16000)
+    shutil.copy(tmp_path / "meld/wav/train/dia1_utt0.wav", tmp_path / "meld/wav/test/dia1_utt0.wav")
     (tmp_path / "meld/wav/dev/dia0_utt0.wav").unlink()
     soundfile.write(tmp_path / "meld/wav/test/dia0_utt2.wav", np.zeros(0), 16000)
     workspace, params = meld_workspace(tmp_path, "corpus.clips=wav")
@@ -371,4 +372,7 @@ def test_a_clip_without_audio_is_put_aside_by_name(tmp_path):
         aside = {row["id"]: row["reasons"] for row in csv.DictReader(file)}
     assert set(aside) == {"dev-dia0_utt0", "test-dia0_utt2"}
     assert aside["dev-dia0_utt0"] == "missing: there is no such file"
-    assert report_of(workspace)["summary"]["kept"] == 40
+    report = report_of(workspace)
+    assert report["summary"]["kept"] == 40
+    copies = finding(report, "audio_in_one_split")  # the real partition has some: a warning, or it could not be used
+    assert (copies["severity"], copies["examples"]) == ("warning", ["test-dia1_utt0", "train-dia1_utt0"])

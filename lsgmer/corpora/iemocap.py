@@ -20,7 +20,7 @@ from lsgmer.types import CorpusReading, Note, RejectedRow, Seconds, Utterance
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 TURN = re.compile(rf"\[{NUMBER} - {NUMBER}\]\t(\S+)\t(\w+)\t\[{NUMBER}, {NUMBER}, {NUMBER}\]\s*")
 VOTE = re.compile(r"C-E\d+:\t([^\t]*)")  # an evaluator's words; C-F1 and C-M1 are the actors about themselves
-SAID = re.compile(r"(\S+) \[[\d.]+-[\d.]+\]: ?(.*)")
+SAID = re.compile(r"([^\s\[]+)\s*\[[^\]]*\]:(.*)")
 # The speaker is the letter of the last part; the letter after the session says who wore the sensors.
 ID = re.compile(r"(Ses(\d\d)[FM]_(impro|script)\w*)_([FM])\d+")
 KINDS = {"impro": "improvised", "script": "scripted"}
