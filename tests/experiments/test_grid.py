@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from lsgmer.params import read_yaml
 from tests.pipeline.project import make_project, pids_of, processes_in, wait_for
 
-SESSIONS, ROWS = 5, 150
+SESSIONS, ROWS = 4, 120
 EMOTIONS = ("ang", "hap", "neu", "sad")
 
 
@@ -27,7 +27,7 @@ def dump(path, content):
 
 
 def write_corpus(folder):
-    """150 rows in 5 sessions of two speakers: eight numbers of audio each, in which the label shows."""
+    """120 rows in 4 sessions of two speakers: eight numbers of audio each, in which the label shows."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(3)
     labels = random.integers(0, 4, ROWS)
@@ -61,7 +61,7 @@ def project(tmp_path_factory):
     plan["sources"] = {"own": source}
     plan["studies"] = {"own": {"title": "Own table", "source": "own"}}
     empty = {"studies": [], "variants": [], "folds": [], "seeds": []}
-    own = {"studies": ["own"], "variants": ["full", "without_lse", "linear"], "folds": [0, 1, 2, 3, 4], "seeds": [1]}
+    own = {"studies": ["own"], "variants": ["full", "without_lse", "linear"], "folds": [0, 1, 2, 3], "seeds": [1]}
     plan["grids"] = {"nemo": empty, "meld": empty, "own": own}
     plan["quick"] = {"own": {**own, "variants": ["linear"], "folds": [0, 1]}}
     dump(root / "experiments" / "params.yaml", plan)
@@ -86,14 +86,14 @@ def test_what_is_finished_is_not_run_again_and_ctrl_c_loses_nothing(project):
     assert wait_for(lambda: not processes_in(project.root), 20)
     done = project.lsgmer("experiments", "run", "--jobs", "2")
     assert done.code == 0, done.output
-    assert "0 of 15 cells" not in done.output
+    assert "0 of 12 cells" not in done.output
 
 
 def test_dvc_finds_nothing_left_to_do(project):
     done = project.run("dvc", "repro", "experiments/dvc.yaml")
     assert done.code == 0, done.output
     assert "Running stage" not in done.output
-    assert "15 of 15 cells are up to date; 0 to run" in project.lsgmer("experiments", "run").output
+    assert "12 of 12 cells are up to date; 0 to run" in project.lsgmer("experiments", "run").output
 
 
 def test_a_changed_variant_runs_alone(project):
@@ -102,18 +102,18 @@ def test_a_changed_variant_runs_alone(project):
     plan["variants"]["linear"]["set"] = {"controls.linear_c": 0.5}
     dump(path, plan)
     stale = project.lsgmer("experiments", "report")
-    assert "5 are of other settings" in stale.output
+    assert "4 are of other settings" in stale.output
     done = project.lsgmer("experiments", "run", "--jobs", "2")
-    assert "10 of 15 cells are up to date; 5 to run" in done.output, done.output
+    assert "10 of 12 cells are up to date; 5 to run" in done.output, done.output
 
 
 def test_the_report_has_every_variant_with_intervals_and_pictures(project):
     done = project.lsgmer("experiments", "report", "--out", "docs/mine.md", "--pictures", "svg")
     assert done.code == 0, done.output
     text = (project.root / "docs" / "mine.md").read_text()
-    assert "Protocol: **leave one session out**. 150 test utterances, 4 classes" in text
+    assert "Protocol: **leave one session out**. 120 test utterances, 4 classes" in text
     for title in ("full", "without LSE", "linear on pooled features"):
-        (line,) = [line for line in text.splitlines() if line.startswith(f"| {title} |")]
+        line = next(line for line in text.splitlines() if line.startswith(f"| {title} |"))
         ua = float(line.split("|")[3].split("±")[0])
         assert ua > 0.7
     assert "Label signal enhancement (LSE)" in text
@@ -135,7 +135,7 @@ def test_a_cell_that_fails_is_named_and_stops_no_other(project):
     done = project.lsgmer("experiments", "run")
     assert done.code == 1
     assert "the features have no text: leave this variant out of the grid" in done.output
-    assert "fold 7 does not exist: leave one session out gives folds 0 to 4 here" in done.output
+    assert "fold 7 does not exist: leave one session out gives folds 0 to 3 here" in done.output
     assert "3 of 4 cells failed; the others are kept" in done.output
 
 
