@@ -104,7 +104,7 @@ def test_a_changed_variant_runs_alone(project):
     stale = project.lsgmer("experiments", "report")
     assert "4 are of other settings" in stale.output
     done = project.lsgmer("experiments", "run", "--jobs", "2")
-    assert "10 of 12 cells are up to date; 5 to run" in done.output, done.output
+    assert "8 of 12 cells are up to date; 4 to run" in done.output, done.output
 
 
 def test_the_report_has_every_variant_with_intervals_and_pictures(project):
@@ -137,22 +137,6 @@ def test_a_cell_that_fails_is_named_and_stops_no_other(project):
     assert "the features have no text: leave this variant out of the grid" in done.output
     assert "fold 7 does not exist: leave one session out gives folds 0 to 3 here" in done.output
     assert "3 of 4 cells failed; the others are kept" in done.output
-
-
-def test_such_a_model_is_measured_but_not_packaged(project):
-    done = project.lsgmer(
-        "run",
-        "--params",
-        "params/own.yaml",
-        "--set",
-        "manifest.split=session",
-        "--set",
-        "manifest.salt=lsgmer-3",
-        "--set",
-        "train.epochs=2",
-    )
-    assert done.code in (1, 3, 4), done.output
-    assert "measured but not served" in done.output or "REJECT" in done.output or "HOLD" in done.output
 
 
 def test_one_run_at_a_time(project):
