@@ -121,6 +121,33 @@ def reference(tmp_path_factory: pytest.TempPathFactory, roberta: Path) -> Path:
     return root
 
 
+def test_precomputed_features_stand_in_for_audio(
+    tmp_path: Path, roberta: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By utterance id, with or without a recording; ids that nobody asks for are counted."""
+    source = ("features.audio.kind=precomputed", "features.audio.source=ready/audio.npz")
+    params = make_workspace(tmp_path, roberta, *source)
+    corpus, random = tmp_path / params.corpus.path, np.random.default_rng(2)
+    known = {f"u{i:02}": random.normal(size=(1 + i % 3, 4)).astype("f4") for i in range(0, COUNT, 2)} | {
+        "x": np.ones(4)
+    }
+    (corpus / "ready").mkdir()
+    np.savez(corpus / "ready" / "audio.npz", **known)
+    # A row without words must have features then: u04, u14 and u24 have; the others are left out of the corpus.
+    made = [u for u in utterances(corpus) if u.text or u.id in known]
+    validate(tmp_path, params, made)
+    run(Workspace(tmp_path), params)
+    parts = [FeatureSplit.load(tmp_path / "data" / "features" / name) for name in SPLITS]
+    for part in parts:
+        assert part.specs["audio"].kind == "precomputed"
+        for i, key in enumerate(part.ids):
+            found = part.features("audio", i)
+            assert (found is not None) == (key in known)
+            if found is not None:
+                np.testing.assert_array_equal(found, known[key])
+    assert f"precomputed for {len(known) - 1} utterances" in capsys.readouterr().out
+
+
 def test_the_store_holds_what_the_encoders_say(reference: Path) -> None:
     params = load_params(reference / "params.yaml")
     audio, text = build_audio(params.features.audio, reference), build_text(params.features.text, reference)
