@@ -20,6 +20,7 @@ def test_the_exit_code_table_is_the_enum():
 def test_every_command_is_in_the_table():
     named = set(re.findall(r"lsgmer ([a-z-]+)", README))
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
+    commands |= {group.name for group in app.registered_groups}
     assert commands <= named
 
 
@@ -33,5 +34,5 @@ def test_every_make_target_and_document_named_exists():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"make ([a-z]+)", README):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    for path in re.findall(r"`((?:docs|params|lsgmer|serving)/[\w./-]+)`", README):
+    for path in re.findall(r"`((?:docs|params|lsgmer|serving|experiments)/[\w./-]+)`", README):
         assert (ROOT / path).exists() or path == "params/mine.yaml", path
