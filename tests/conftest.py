@@ -40,7 +40,7 @@ def served(packaged: tuple[Workspace, PackageRecord], tmp_path_factory: pytest.T
 
 # What must share a process: folders whose tests share a server or the golden run; every other file stands alone.
 FOLDERS = {"pipeline": "pipeline", "serving": "serving", "browser": "serving", "flows": "flows", "encoders": "encoders"}
-FIRST = ("pipeline", "flows", "serving")  # the longest, so that two processes end at about the same time
+FIRST = ("pipeline", "test_grid", "flows", "serving")  # the longest, so that two processes end at about the same time
 
 
 def group_of(path: str) -> str:
