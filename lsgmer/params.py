@@ -134,8 +134,9 @@ class ValidateParams(Section):
 
 class AudioEncoderParams(Section):
     """`logmel` needs no weights; `speech_lstm` reads the LSTM of an installed package, its `layers` (1 to 3, null: the
-    last) and, with `prosody`, the logmel frames beside them; `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a
-    folder or hub id.
+    last) and, with `prosody`, the logmel frames beside them, of speech brought to `level_dbfs` (null: raised to -30
+    where it is quieter, as the original does); `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a folder or hub
+    id.
     """  # noqa: D205
 
     kind: Literal["none", "logmel", "speech_lstm", "transformers"]
@@ -146,6 +147,7 @@ class AudioEncoderParams(Section):
     hop_ms: PositiveFloat = 20.0
     layers: tuple[PositiveInt, ...] | None = None
     prosody: bool = False
+    level_dbfs: float | None = None
     sha256: str | None = None
 
 
@@ -175,7 +177,11 @@ class FeaturesParams(Section):
 
 
 class ModelParams(Section):
-    """Sizes of LSGMER and the decay alpha of its label memory."""
+    """Sizes of LSGMER and the decay alpha of its label memory.
+
+    `statistics` says what S(H_m0) pools: the projected frames, or the encoder's own features, standardised by
+    utterance.
+    """
 
     width: PositiveInt
     heads: PositiveInt
@@ -184,6 +190,7 @@ class ModelParams(Section):
     label_decay: Share
     label_start: Literal["text", "random"]
     temperature: PositiveFloat
+    statistics: Literal["projected", "input"] = "projected"
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelParams:
@@ -202,7 +209,10 @@ class ObjectiveParams(Section):
 
 
 class TrainParams(Section):
-    """The optimiser, its schedule and early stopping on the validation part's balanced accuracy."""
+    """The optimiser, its schedule and early stopping on the validation part's balanced accuracy.
+
+    A training step sees a random stretch of an utterance's audio: at least `audio_crop` of its frames, 1 is all.
+    """
 
     epochs: PositiveInt
     patience: PositiveInt
@@ -212,6 +222,7 @@ class TrainParams(Section):
     warmup_share: Share
     max_gradient_norm: PositiveFloat
     modality_dropout: Share
+    audio_crop: Share = 1.0
 
 
 class ControlsParams(Section):

@@ -104,6 +104,7 @@ def load_encoder(
     content |= {key: spec.settings[key] for key in ("n_mels", "hop_ms", "max_tokens") if key in spec.settings}
     if spec.kind == "speech_lstm":
         content |= {"layers": tuple(spec.settings["layers"]), "prosody": spec.settings["prosody"] is not None}
+        content |= {"level_dbfs": spec.settings["level_dbfs"]}
     encoder: AudioEncoder | TextEncoder
     if spec.modality == "audio" and spec.kind in AUDIO_ENCODERS:
         audio = AudioEncoderParams.model_validate(content)
