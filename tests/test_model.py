@@ -9,18 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsgmer.batching import collate
-from lsgmer.model import LSGMER, LabelMemory, LabelSignalEnhancement, attendable, attribution, masked_statistics
+from lsgmer.model import (
+    LSGMER,
+    LabelMemory,
+    LabelSignalEnhancement,
+    attendable,
+    attribution,
+)
+from lsgmer.pooling import masked_statistics, utterance_statistics
 from lsgmer.types import ModalityBatch
 from tests.synthetic import AUDIO, LABELS, TEXT, batch, items, model, model_params
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 DIMENSIONS = {"audio": AUDIO, "text": TEXT}
+STATISTICS = ["projected", "input"]
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000), st.integers(2, 6), st.sampled_from([0.0, 0.5]))
-def test_alone_equals_batched(seed, count, absent):
-    net, made = model(), items(count, seed, absent=absent)
+@given(st.integers(0, 10_000), st.integers(2, 6), st.sampled_from([0.0, 0.5]), st.sampled_from(STATISTICS))
+def test_alone_equals_batched(seed, count, absent, statistics):
+    net, made = model(statistics=statistics), items(count, seed, absent=absent)
     with torch.no_grad():
         together = net(collate(made, True, DIMENSIONS))
         for row, item in enumerate(made):
@@ -30,8 +38,9 @@ def test_alone_equals_batched(seed, count, absent):
             torch.testing.assert_close(alone.fused[0], together.fused[row], **CLOSE)
 
 
-def test_padding_is_invisible():
-    net, given_batch = model(), batch(5)
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_padding_is_invisible(statistics):
+    net, given_batch = model(statistics=statistics), batch(5)
     noisy = []
     for part in (given_batch.audio, given_batch.text):
         values = torch.where(part.is_padding.unsqueeze(-1), torch.full_like(part.values, 1e3), part.values)
@@ -42,8 +51,9 @@ def test_padding_is_invisible():
 
 
 @pytest.mark.parametrize("gone", ["audio", "text"])
-def test_a_missing_modality_is_a_mask_and_not_zeros(gone):
-    net, given_batch = model(), batch(4, seed=3)
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_a_missing_modality_is_a_mask_and_not_zeros(gone, statistics):
+    net, given_batch = model(statistics=statistics), batch(4, seed=3)
     part = getattr(given_batch, gone)
     hidden = [
         replace(given_batch, **{gone: ModalityBatch(values, torch.ones_like(part.is_padding))})
@@ -64,9 +74,9 @@ def test_a_missing_modality_gives_finite_gradients():
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.permutations(range(len(LABELS))), st.integers(0, 100))
-def test_permuting_labels_permutes_outputs(order, seed):
-    net, other = model(), model()
+@given(st.permutations(range(len(LABELS))), st.integers(0, 100), st.sampled_from(STATISTICS))
+def test_permuting_labels_permutes_outputs(order, seed, statistics):
+    net, other = model(statistics=statistics), model(statistics=statistics)
     order = list(order)
     with torch.no_grad():
         other.memory.embedding.copy_(net.memory.embedding[order])
@@ -145,6 +155,27 @@ def test_masked_statistics_by_hand():
     mean, deviation = masked_statistics(values, torch.tensor([[False, False, True]]))
     assert mean.item() == 2.0
     assert deviation.item() == pytest.approx(1.0, rel=1e-4)
+
+
+def test_utterance_statistics_by_hand():
+    values = torch.tensor([[[1.0], [2.0], [6.0], [99.0]], [[4.0], [99.0], [99.0], [99.0]]])
+    is_padding = torch.tensor([[False, False, False, True], [False, True, True, True]])
+    found = utterance_statistics(values, is_padding)
+    deviation = (14 / 3 + 1e-5) ** 0.5
+    # The trend of 1, 2, 6 at times -1, 0, 1 is (1 * -1 + 6 * 1) / 3; one frame has none.
+    torch.testing.assert_close(found, torch.tensor([[3.0, deviation, 5 / 3], [4.0, 1e-5**0.5, 0.0]]))
+
+
+def test_pooling_the_encoders_features_is_a_linear_map_of_standardised_statistics():
+    pooling = model(statistics="input").stream("audio").pooling
+    values, is_padding = torch.randn(2, 5, AUDIO), torch.zeros(2, 5, dtype=torch.bool)
+    statistics = utterance_statistics(values, is_padding)
+    pooling.standardise(statistics[0], torch.full((3 * AUDIO,), 2.0))
+    with torch.no_grad():
+        found = pooling(values, is_padding)
+        torch.testing.assert_close(found[0], pooling.projection.bias)
+        expected = pooling.projection((statistics[1] - statistics[0]) / 2)
+    torch.testing.assert_close(found[1], expected)
 
 
 def test_attendable_opens_one_frame_of_absent_rows_only():
