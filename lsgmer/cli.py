@@ -18,8 +18,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+experiments = typer.Typer(help="Studies: cross-validation, ablations, and their report.", no_args_is_help=True)
+app.add_typer(experiments, name="experiments")
+
+Quick = Annotated[bool, typer.Option("--quick", help="Only the quick part of the grids.")]
+GridName = Annotated[str | None, typer.Option("--grid", help="Only this grid of experiments/params.yaml.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in --set train.epochs=3.")]
-ParamsFile = Annotated[Path | None, typer.Option("--params", help="Another parameter file than params.yaml.")]
+ParamsFile = Annotated[Path | None, typer.Option("--params", help="A file of what differs from params.yaml.")]
 
 
 @app.command()
@@ -106,11 +111,59 @@ def predict(
 
 
 @app.command()
+def corpora() -> None:
+    """List the corpora that can be read: layout, licence, how to get each, and what must be in it."""
+    from lsgmer.commands.corpora import corpora as body
+
+    body()
+
+
+@app.command("import-meld")
+def import_meld(
+    source: Annotated[Path, typer.Argument(metavar="MELD.RAW", help="The release, unpacked; it stays as it is.")],
+    destination: Annotated[Path, typer.Argument(metavar="FOLDER", help="Becomes corpus.path.")],
+) -> None:
+    """Turn MELD's video clips into WAV files with ffmpeg; goes on where it was. Exit 1: some clips failed."""
+    from lsgmer.commands.corpora import import_meld as body
+
+    raise typer.Exit(body(source, destination))
+
+
+@app.command()
 def doctor() -> None:
     """Say whether this machine can run lsgmer: versions, threads, device, offline switches. Exit 1: it can not."""
     from lsgmer.doctor import doctor as body
 
     raise typer.Exit(body())
+
+
+@experiments.command("run")
+def experiments_run(
+    quick: Quick = False,
+    grid: GridName = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="One-thread processes side by side (default: all cores).")
+    ] = None,
+) -> None:
+    """Run every cell (study, variant, fold, seed) that is out of date; finished ones are kept."""
+    from lsgmer.commands.experiments import run as body
+
+    body(Path.cwd(), quick, jobs, grid)
+
+
+@experiments.command("report")
+def experiments_report(
+    quick: Quick = False,
+    grid: GridName = None,
+    out: Annotated[Path, typer.Option(help="The Markdown file; pictures go to a folder of its name.")] = Path(
+        "experiments/report/results.md"
+    ),
+    pictures: Annotated[str, typer.Option(help="png or svg.")] = "png",
+) -> None:
+    """Write tables and pictures of all finished cells; it needs no network."""
+    from lsgmer.commands.experiments import report as body
+
+    body(Path.cwd(), quick, grid, out, pictures)
 
 
 def main() -> None:

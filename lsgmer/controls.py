@@ -6,8 +6,6 @@ import json
 import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from lsgmer import checkpoint
 from lsgmer.batching import FeatureSplit
@@ -46,6 +44,9 @@ def fit_linear(train: FeatureSplit, c: float, seed: int) -> checkpoint.Linear:
 
     A class absent from training gets an intercept of -30: never predicted, still a probability.
     """
+    from sklearn.exceptions import ConvergenceWarning  # seconds, which only this baseline costs
+    from sklearn.linear_model import LogisticRegression
+
     values = checkpoint.pooled(train)
     mean, scale = values.mean(0), values.std(0)
     scale[scale < 1e-8] = 1.0

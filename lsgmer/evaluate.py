@@ -53,7 +53,7 @@ def run(workspace: Workspace, params: Params) -> None:
     card = checkpoint.load_card(workspace.data("train"))
     manifest = ValidatedManifest.load(workspace.data("validate"))
     check(test, card, manifest)
-    notes: list[str] = []
+    notes = heard_before(test, card)
     models = score(workspace, params, test, prior(manifest), notes)
     against = compare(workspace, params, manifest, Challenger(card, models["fused"].guess, test))
     metrics = measure(test, models, card, params, against, notes)
@@ -74,6 +74,13 @@ def check(test: FeatureSplit, card: TrainCard, manifest: ValidatedManifest) -> N
             f"test features, model and data/validate come from different manifests ({test.manifest_sha256[:12]}, "
             f"{card.manifest_sha256[:12]}, {manifest.sha256[:12]}); {remedy}"
         )
+
+
+def heard_before(test: FeatureSplit, card: TrainCard) -> list[str]:
+    """Return a note where training knew test speakers: only an official split lets that pass validation."""
+    heard = sum(checkpoint.speaker_digest(speaker) in card.seen_speakers for speaker in test.speakers)
+    share = f"{heard} of {len(test)} test utterances are of speakers that training knew"
+    return [f"NOT SPEAKER-INDEPENDENT: {share}"] if heard else []
 
 
 def prior(manifest: ValidatedManifest) -> Array:
@@ -192,7 +199,7 @@ def write(out: Path, test: FeatureSplit, models: dict[str, Scored], metrics: Met
     speakers = {checkpoint.speaker_digest(speaker): speaker for speaker in test.speakers}
     write_atomically(out / "report.md", render(metrics, speakers))
     fused, names, folder = models["fused"], metrics.labels, out / "plots"
-    plots.confusion_matrix(folder / "confusion.png", metrics.models["fused"], names)
+    plots.confusion_matrix(folder / "confusion.png", np.array(metrics.models["fused"].confusion), names)
     ece = metrics.models["fused"].ece
     plots.reliability(folder / "reliability.png", test.labels, fused.probabilities, params.evaluate.ece_bins, ece)
     shown = {name: found for name, found in metrics.models.items() if name != "majority"}

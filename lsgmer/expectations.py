@@ -73,17 +73,26 @@ def row_rules(params: ValidateParams, labels: Labels) -> tuple[Rule, ...]:
     )
 
 
-def kept_rules(by_session: bool) -> tuple[Rule, ...]:
-    """Return what is expected of the rows that are kept, all together (the frame of `inspection.add_reach`)."""
+def kept_rules(split: str) -> tuple[Rule, ...]:
+    """Return what is expected of the rows that are kept, all together (the frame of `inspection.add_reach`).
+
+    `split` is manifest.split. An official partition is not ours to mend: what it shares is told.
+    """
+    repeated = "fine where the corpus repeats its sentences; otherwise text may be learnt"
+    text = _one_split("text", "warning", repeated, "id")
+    if split == "official":
+        shared = "the official split shares speakers; numbers are not speaker-independent"
+        copied = "the official split holds copies of recordings; name them beside the numbers"
+        return (
+            _one_split("speaker", "warning", shared, "speaker"),
+            _one_split("dialogue", "critical", "correct the corpus's own partition: get it again", "dialogue"),
+            _one_split("audio", "warning", copied, "id"),
+            text,
+        )
     apart = "correct the split column, or set manifest.split to speaker"
-    rules = [
-        _one_split("speaker", "critical", apart, "speaker"),
-        _one_split("audio", "critical", "keep one copy of each recording, or put all copies into one split", "id"),
-        _one_split(
-            "text", "warning", "fine where the corpus repeats its sentences; otherwise text may be learnt", "id"
-        ),
-    ]
-    if by_session:
+    copied = "keep one copy of each recording, or put all copies into one split"
+    rules = [_one_split("speaker", "critical", apart, "speaker"), _one_split("audio", "critical", copied, "id"), text]
+    if split == "session":
         rules.insert(1, _one_split("session", "critical", "correct the session column", "session"))
     return tuple(rules)
 

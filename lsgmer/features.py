@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from lsgmer.audio import decode
 from lsgmer.batching import length_buckets
-from lsgmer.encoders import AudioEncoder, TextEncoder, build_audio, build_text
+from lsgmer.dialogues import words_before
+from lsgmer.encoders import AudioEncoder, Precomputed, TextEncoder, build_audio, build_precomputed, build_text
 from lsgmer.errors import LsgmerError
 from lsgmer.manifest import ValidatedManifest
 from lsgmer.params import Params, RuntimeParams
@@ -26,7 +27,17 @@ from lsgmer.types import SPLITS, EncoderSpec, Labels, Modality, Split, Utterance
 
 Array = np.ndarray[Any, Any]
 Encode = Callable[[Sequence[Utterance]], list[Array]]
+PRECOMPUTED = "precomputed"
 Plan = dict[Split, list[list[int]]]  # per split, batches of rows of that split
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How one modality is read: what makes the features, how long an utterance is (None: not there), and the frames."""
+
+    spec: EncoderSpec
+    length: Callable[[Utterance], int | None]
+    encode: Encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +75,29 @@ def run(workspace: Workspace, params: Params) -> None:
     set_threads(params.runtime.threads)
     manifest = ValidatedManifest.load(workspace.data("validate"))
     parts: dict[Split, list[Utterance]] = {s: [u for u in manifest.utterances if u.split == s] for s in SPLITS}
-    device = choose_device(params.runtime)
-    audio = build_audio(params.features.audio, workspace.root, device)
-    text = build_text(params.features.text, workspace.root, device)
-    _check_modalities(manifest.utterances, audio is not None, text is not None)
+    corpus, device = workspace.root / params.corpus.path, choose_device(params.runtime)
+    encoders: dict[Modality, AudioEncoder | TextEncoder | Precomputed | None] = {
+        "audio": build_precomputed("audio", params.features.audio, corpus)
+        if params.features.audio.kind == PRECOMPUTED
+        else build_audio(params.features.audio, workspace.root, device),
+        "text": build_precomputed("text", params.features.text, corpus)
+        if params.features.text.kind == PRECOMPUTED
+        else build_text(params.features.text, workspace.root, device),
+    }
+    context = params.features.text.context
+    sources = {m: source_of(m, e, manifest, corpus, context) for m, e in encoders.items() if e is not None}
+    check_readable(manifest.utterances, list(sources.values()))
 
     scratch, size = workspace.scratch / "features", params.features.batch_size
     work: dict[Modality, Extraction] = {}
-    if audio is not None:
-        plan = plan_batches(parts, lambda u: round(1000 * manifest.durations[u.id]) if u.audio else None, size)
-        encode = audio_from(workspace.root / params.corpus.path, audio)
-        work["audio"] = _extraction("audio", audio.spec, encode, plan, manifest.sha256, scratch)
-    if text is not None:
-        plan = plan_batches(parts, lambda u: len(u.text) if has_text(u) and u.text else None, size)
-        work["text"] = _extraction("text", text.spec, text_from(text), plan, manifest.sha256, scratch)
+    for modality, source in sources.items():
+        plan = plan_batches(parts, source.length, size)
+        work[modality] = _extraction(modality, source, plan, manifest.sha256, scratch)
 
     remove_all_but(scratch, {part.folder for part in work.values()})
     for modality, part in work.items():
         extract(part, parts, f"features-{modality}")
-    label_text = embed_labels(manifest.labels, text) if text is not None else None
+    label_text = embed_labels(manifest.labels, encoders["text"])
     for split, utterances in parts.items():
         folder = workspace.data("features") / split
         frames = {modality: part.frames(split, len(utterances)) for modality, part in work.items()}
@@ -130,14 +145,32 @@ def extract(part: Extraction, parts: dict[Split, list[Utterance]], what: str) ->
             write_atomically(file, content.getvalue())
 
 
-def audio_from(root: Path, encoder: AudioEncoder) -> Encode:
-    """Return the function from utterances to frames; audio paths are relative to `root`."""
-    return lambda batch: encoder.encode([decode(root / str(u.audio), u.start_s, u.end_s) for u in batch])
-
-
-def text_from(encoder: TextEncoder) -> Encode:
-    """Return the function from utterances to token embeddings."""
-    return lambda batch: encoder.encode([str(u.text) for u in batch])
+def source_of(
+    modality: Modality,
+    encoder: AudioEncoder | TextEncoder | Precomputed,
+    manifest: ValidatedManifest,
+    corpus: Path,
+    context: int,
+) -> Source:
+    """Return how `encoder` reads utterances: audio relative to folder `corpus`, words behind `context` earlier ones."""
+    if isinstance(encoder, Precomputed):
+        found, unused = encoder.matches([u.id for u in manifest.utterances])
+        missing = len(manifest.utterances) - found
+        print(f"features-{modality}: precomputed for {found} utterances, none for {missing}; {unused} ids unused")
+        return Source(encoder.spec, lambda u: encoder.length(u.id), lambda us: encoder.look_up([u.id for u in us]))
+    if modality == "audio":
+        speech = cast(AudioEncoder, encoder)
+        return Source(
+            encoder.spec,
+            lambda u: round(1000 * manifest.durations[u.id]) if u.audio else None,
+            lambda us: speech.encode([decode(corpus / str(u.audio), u.start_s, u.end_s) for u in us]),
+        )
+    words, before = cast(TextEncoder, encoder), words_before(manifest.utterances, context)
+    return Source(
+        encoder.spec,
+        lambda u: len(str(u.text)) if has_text(u) else None,
+        lambda us: words.encode([str(u.text) for u in us], [before.get(u.id, ()) for u in us]),
+    )
 
 
 def has_text(utterance: Utterance) -> bool:
@@ -145,8 +178,13 @@ def has_text(utterance: Utterance) -> bool:
     return bool(utterance.text and utterance.text.strip())
 
 
-def embed_labels(labels: Labels, encoder: TextEncoder) -> Array:
-    """Return the mean token embedding of each label's description (C, D) float32."""
+def embed_labels(labels: Labels, encoder: Any) -> Array | None:
+    """Return the mean token embedding of each label's description (C, D) float32, None where nothing can read it."""
+    if encoder is None:
+        return None
+    if isinstance(encoder, Precomputed):
+        print("features-text: precomputed, so label descriptions have no embedding: label embeddings start at random")
+        return None
     tokens = encoder.encode([item.description for item in labels.items])
     return np.stack([values.mean(axis=0) for values in tokens]).astype(np.float32)
 
@@ -169,11 +207,9 @@ def naming_full_disk(folder: Path) -> Iterator[None]:
         raise
 
 
-def _extraction(
-    modality: Modality, spec: EncoderSpec, encode: Encode, plan: Plan, manifest_sha256: str, scratch: Path
-) -> Extraction:
-    key = digest([spec.fingerprint, manifest_sha256, plan])
-    return Extraction(spec, encode, plan, scratch / f"{modality}-{key[:16]}")
+def _extraction(modality: Modality, source: Source, plan: Plan, manifest_sha256: str, scratch: Path) -> Extraction:
+    key = digest([source.spec.fingerprint, manifest_sha256, plan])
+    return Extraction(source.spec, source.encode, plan, scratch / f"{modality}-{key[:16]}")
 
 
 def _pieces(shards: list[tuple[list[int], Path]]) -> Iterator[tuple[int, Array]]:
@@ -184,9 +220,9 @@ def _pieces(shards: list[tuple[list[int], Path]]) -> Iterator[tuple[int, Array]]
         yield from zip(rows, values, strict=True)
 
 
-def _check_modalities(utterances: Sequence[Utterance], has_audio: bool, has_words: bool) -> None:
-    """Raise LsgmerError for utterances that no encoder can read: they would be rows of nothing."""
-    bare = [u.id for u in utterances if not ((has_audio and u.audio) or (has_words and has_text(u)))]
+def check_readable(utterances: Sequence[Utterance], sources: Sequence[Source]) -> None:
+    """Raise LsgmerError for utterances that no source can read: they would be rows of nothing."""
+    bare = [u.id for u in utterances if all(source.length(u) is None for source in sources)]
     if bare:
         raise LsgmerError(
             f"{len(bare)} utterances have nothing that the encoders of `features` read, {bare[:3]} among them; "

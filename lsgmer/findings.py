@@ -67,8 +67,8 @@ def announce(report: ValidationReport, docs: Path) -> None:
         print(f"validate:   quarantined {count} x {reason}", flush=True)
     for finding in report.expectations:
         if not finding.success and finding.name not in report.quarantined:
-            named = ", ".join(finding.examples)
-            print(f"validate:   {finding.severity} {finding.name}: {finding.unexpected}, such as {named}", flush=True)
+            named = f"{finding.unexpected}, such as {', '.join(finding.examples)}"
+            print(f"validate:   {finding.severity} {finding.name}: {named}; {finding.remedy}", flush=True)
     print(f"validate: Data Docs in {docs / 'index.html'}", flush=True)
 
 

@@ -43,7 +43,7 @@ def fit(
     scratch: Path,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> Fitted:
-    """Train LSGMER on `train`, select the epoch by balanced accuracy on `valid`, stop early.
+    """Train LSGMER on `train`, select the epoch by `train.select` on `valid`, stop early.
 
     Randomness is drawn from (seed, epoch) and each epoch ends in a checkpoint under `scratch`, so that a
     run that was killed goes on there and ends in the same bits. `on_epoch` gets each epoch's metrics, also

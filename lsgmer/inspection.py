@@ -21,7 +21,7 @@ from lsgmer.types import SPLITS, Utterance
 CHUNK = 8  # files per message to a worker
 DIGITS = 6  # the last bits of a mean differ between processors
 ROUNDED = ("rms_db", "peak", "clipping_share", "silence_share")
-COLUMNS = ("id", "speaker", "session", "sex", "split", "emotion", "audio", "start_s", "end_s", "text")
+COLUMNS = ("id", "speaker", "session", "dialogue", "sex", "split", "emotion", "audio", "start_s", "end_s", "text")
 NUMBERS = (
     "sample_rate",
     "channels",
@@ -68,12 +68,15 @@ def to_frame(utterances: Sequence[Utterance], known: Mapping[str, AudioFacts]) -
 
 
 def add_reach(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with, for each row, in how many splits its speaker, session, audio and words occur.
+    """Return the frame with, for each row, in how many splits its speaker, session, dialogue, audio and words occur.
 
     Missing where the row has none. Words are compared without case and spacing.
     """
     words = frame["text"].map(lambda text: " ".join(text.casefold().split()), na_action="ignore")
-    keys = {"speaker": frame["speaker"], "session": frame["session"], "audio": frame["sha256"], "text": words}
+    keys = {name: frame[name] for name in ("speaker", "session", "dialogue")} | {
+        "audio": frame["sha256"],
+        "text": words,
+    }
     reach = {f"{name}_splits": frame["split"].groupby(key).transform("nunique") for name, key in keys.items()}
     return frame.assign(**reach)
 

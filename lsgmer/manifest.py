@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from lsgmer.audio import AudioFacts
 from lsgmer.corpora import read_corpus
-from lsgmer.corpora.table import LEFT_OUT
+from lsgmer.corpora.labels import LEFT_OUT
 from lsgmer.errors import LsgmerError
 from lsgmer.lineage import file_sha256
 from lsgmer.params import Params
@@ -20,9 +20,21 @@ from lsgmer.paths import Workspace, write_atomically
 from lsgmer.rows import read_rows, write_rows
 from lsgmer.runtime import run_stage
 from lsgmer.splits import assign_splits, demand_every_split
-from lsgmer.types import SPLITS, Labels, Record, RejectedRow, Seconds, Split, Utterance, canonical_json, digest
+from lsgmer.types import (
+    SPLITS,
+    CorpusReading,
+    Labels,
+    Note,
+    Record,
+    RejectedRow,
+    Seconds,
+    Split,
+    Utterance,
+    canonical_json,
+    digest,
+)
 
-SHOWN = 5  # reasons that the log repeats
+SHOWN = 5  # reasons, and rows of a note, that the log repeats
 
 
 class Finding(Record):
@@ -68,13 +80,14 @@ class Manifest:
         rows = [asdict(utterance) for utterance in self.utterances]
         return digest({"rows": rows, "labels": self.labels.model_dump(), "corpus": self.corpus})
 
-    def save(self, folder: Path, rejected: Sequence[RejectedRow] = ()) -> None:
-        """Write manifest.parquet, rejected.csv and manifest.json into `folder`."""
+    def save(self, folder: Path, rejected: Sequence[RejectedRow] = (), notes: Sequence[Note] = ()) -> None:
+        """Write manifest.parquet, rejected.csv and manifest.json, which names every row of `notes`, into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         write_rows(folder / "manifest.parquet", self.utterances, self._metadata())
         rows = [(row.source, row.row, row.reason) for row in rejected]
         write_csv(folder / "rejected.csv", ("source", "row", "reason"), rows)
-        card = {"corpus": self.corpus, "content_hash": self.content_hash, **self.counts(rejected)}
+        told = {note.what: note.rows for note in notes}
+        card = {"corpus": self.corpus, "content_hash": self.content_hash, **self.counts(rejected), "notes": told}
         write_atomically(folder / "manifest.json", canonical_json(card) + "\n")
 
     @classmethod
@@ -211,12 +224,20 @@ def run(workspace: Workspace, params: Params) -> None:
     reading = read_corpus(params.corpus, workspace.root / params.corpus.path)
     utterances = assign_splits(sorted(reading.utterances, key=lambda u: u.id), params.manifest)
     demand_every_split(utterances, params.manifest)
+    write(workspace, params, utterances, reading)
+
+
+def write(workspace: Workspace, params: Params, utterances: tuple[Utterance, ...], reading: CorpusReading) -> None:
+    """Write data/manifest from `utterances`, each with its split, and say what `reading` left out or mended."""
     manifest = Manifest(utterances, params.corpus.label_set, params.corpus.name)
-    manifest.save(workspace.data("manifest"), reading.rejected)
+    manifest.save(workspace.data("manifest"), reading.rejected, reading.notes)
     splits = ", ".join(f"{count} {split}" for split, count in manifest.counts()["splits"].items())
     print(f"manifest: {len(utterances)} utterances ({splits}), {len(reading.rejected)} rejected", flush=True)
     for reason, count in Counter(row.reason for row in reading.rejected).most_common(SHOWN):
         print(f"manifest:   rejected {count} x {reason}", flush=True)
+    for note in reading.notes:
+        named = ", ".join(note.rows[:SHOWN]) + (", ..." if len(note.rows) > SHOWN else "")
+        print(f"manifest:   note: {len(note.rows)} x {note.what}: {named}", flush=True)
 
 
 def _labels(metadata: Mapping[str, str], path: Path, remedy: str) -> Labels:

@@ -94,6 +94,14 @@ def risk_coverage(correct: Array, score: Array) -> tuple[Array, Array]:
     return answered / len(order), np.cumsum(~correct[order].astype(bool)) / answered
 
 
+def aurc(correct: Array, score: Array) -> float:
+    """Return the area under the risk-coverage curve: the mean error rate over all coverages, lower is better.
+
+    Geifman and El-Yaniv's AURC; equal scores keep the utterances' order.
+    """
+    return float(risk_coverage(correct, score)[1].mean())
+
+
 def bootstrap_interval(truth: Array, guess: Array, resamples: int, seed: int) -> Interval:
     """Return balanced accuracy with its interval, which always includes the value.
 
@@ -214,3 +222,12 @@ def _macro_f1(counts: Array) -> Array:
 
 def _diagonal(counts: Array) -> Array:
     return np.diagonal(counts, axis1=-2, axis2=-1)
+
+
+# Each metric as a function of confusion counts (..., C, C), for many resamples at once.
+OF_COUNTS: dict[str, Callable[[Array], Array]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
+    "weighted_f1": _weighted_f1,
+    "macro_f1": _macro_f1,
+}

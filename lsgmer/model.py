@@ -30,8 +30,8 @@ class LSGMER(nn.Module):
         self.temperature = params.temperature
         self.streams = nn.ModuleDict({name: ModalityStream(dimensions[name], params) for name in names})
         self.memory = LabelMemory(labels, params.width, params.label_decay)
-        self.enhance = nn.ModuleDict({name: LabelSignalEnhancement(params) for name in names})
-        self.fusion = CrossModalFusion(names, params)
+        self.enhance = nn.ModuleDict({name: ENHANCEMENTS[params.enhancement](params) for name in names})
+        self.fusion = FUSIONS[params.fusion](names, params)
         self.scorer = LabelScorer(params)
 
     def start_labels(self, label_text: Tensor) -> None:
@@ -161,16 +161,36 @@ class LabelSignalEnhancement(nn.Module):
         return fused
 
 
+class PooledSummary(nn.Module):
+    """The ablation of LSE: every label sees the same S(H_m0), its mean plus a linear map of its deviation."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__()
+        self.spread = nn.Linear(params.width, params.width)
+
+    def forward(
+        self, labels: Tensor, projected: Tensor, contextual: Tensor, is_padding: Tensor, pooled: Tensor | None = None
+    ) -> Tensor:
+        """Pool contextual H_m1 (B, T, D) over time, whatever the labels (C, D) are. Returns (B, C, D)."""
+        mean, deviation = masked_statistics(contextual, is_padding)  # 2 x (B, D)
+        summary: Tensor = pooled if pooled is not None else mean + self.spread(deviation)
+        return summary.unsqueeze(1).expand(-1, len(labels), -1)
+
+
 class CrossModalFusion(nn.Module):
-    """Cross-attention between the label views of both modalities, then attention over the modalities present."""
+    """Cross-attention between the label views of both modalities, then attention over the modalities present.
+
+    With fusion "gated" the modalities do not hear each other: attention over those present is all there is.
+    """
 
     def __init__(self, names: list[Modality], params: ModelParams) -> None:
         super().__init__()
         self.names = names
+        hearing = names if len(names) > 1 and params.fusion == "cross" else []
         self.cross = nn.ModuleDict(
             {
                 name: nn.MultiheadAttention(params.width, params.heads, params.dropout, batch_first=True)
-                for name in (names if len(names) > 1 else [])
+                for name in hearing
             }
         )
         self.norms = nn.ModuleDict({name: nn.LayerNorm(params.width) for name in names})
@@ -181,7 +201,7 @@ class CrossModalFusion(nn.Module):
         mixed = []
         for name, view in views.items():
             others = [other for other in views if other != name]
-            for other in others:
+            for other in others if name in self.cross else []:
                 heard, _ = self.cross[name](view, views[other], views[other], need_weights=False)
                 view = view + present[other].to(view.dtype)[:, None, None] * heard
             mixed.append(self.norms[name](view))
@@ -190,6 +210,28 @@ class CrossModalFusion(nn.Module):
         absent = ~torch.stack([present[name] for name in views], dim=-1)  # (B, M)
         weights = scores.masked_fill(absent.unsqueeze(1), torch.finfo(scores.dtype).min).softmax(-1)  # (B, C, M)
         return (weights.unsqueeze(-1) * stacked).sum(2)
+
+
+class ConcatenatedFusion(nn.Module):
+    """The label views of all modalities side by side through one linear map; an absent one is a learnt vector."""
+
+    def __init__(self, names: list[Modality], params: ModelParams) -> None:
+        super().__init__()
+        self.names = names
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(params.width) for name in names})
+        self.absent = nn.ParameterDict({name: nn.Parameter(torch.zeros(params.width)) for name in names})
+        self.mix = nn.Linear(len(names) * params.width, params.width)
+
+    def forward(self, views: dict[Modality, Tensor], present: dict[Modality, Tensor]) -> Tensor:
+        """Fuse `views` (B, C, D) per modality, `present` (B,) bool per modality, to (B, C, D)."""
+        like = next(iter(views.values()))
+        parts = []
+        for name in self.names:
+            absent = self.absent[name].expand_as(like)
+            if name in views:
+                absent = torch.where(present[name][:, None, None], self.norms[name](views[name]), absent)
+            parts.append(absent)
+        return cast(Tensor, self.mix(torch.cat(parts, dim=-1)))
 
 
 class LabelScorer(nn.Module):
@@ -211,6 +253,14 @@ class LabelScorer(nn.Module):
         own = self.layers(per_label).squeeze(-1)  # (B, C)
         affinity = (self.affinity(per_label) * labels).sum(-1)  # (B, C)
         return cast(Tensor, own + affinity)
+
+
+ENHANCEMENTS: dict[str, type[nn.Module]] = {"labels": LabelSignalEnhancement, "none": PooledSummary}
+FUSIONS: dict[str, type[CrossModalFusion] | type[ConcatenatedFusion]] = {
+    "cross": CrossModalFusion,
+    "gated": CrossModalFusion,
+    "concatenation": ConcatenatedFusion,
+}
 
 
 def attribution(fused: Tensor, labels: Tensor, temperature: float) -> Tensor:

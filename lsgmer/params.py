@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from ruamel.yaml import YAML
@@ -26,6 +27,9 @@ from lsgmer.errors import ParamsError
 from lsgmer.types import Label, Labels, Seconds
 
 Share = Annotated[float, Field(ge=0, le=1)]
+TABLES = ("sample", "table")  # corpora that are a table
+OFFICIAL = ("meld",)  # corpora that publish a partition of their own
+LEAKY = ("random", "utterance", "utterances", "random_utterance", "random_utterances", "leaky_random_utterances")
 
 
 class Section(BaseModel):
@@ -65,14 +69,20 @@ class CorpusParams(Section):
     """Which corpus, where, and what its labels mean.
 
     `path` is the folder DVC versions; the table and all audio lie inside it. `synthesize` is what the
-    sample stage makes: ["sample"] for the sample corpus, [] for any other.
+    sample stage makes: ["sample"] for the sample corpus, [] for any other. `table` and `columns` are of the
+    corpora that are a table, `clips` of MELD (where its audio comes from; none: text only) and `by_plurality`
+    of IEMOCAP (the evaluators' word: raw word that an undecided turn gets). With `features_only` a table's row needs
+    neither audio nor text: its features are precomputed.
     """
 
-    name: Literal["sample", "table"]
+    name: Literal["sample", "table", "iemocap", "meld", "emodb", "cremad"]
     path: str
     synthesize: tuple[Literal["sample"], ...]
-    table: str
-    columns: ColumnParams
+    table: str | None = None
+    columns: ColumnParams | None = None
+    clips: Literal["none", "wav", "mp4"] | None = None
+    by_plurality: dict[str, str] = {}
+    features_only: bool = False
     labels: tuple[Label, ...]
     label_map: dict[str, str | None]
     expected_counts: dict[str, PositiveInt]
@@ -94,6 +104,21 @@ class CorpusParams(Section):
             raise ValueError("synthesize must be [sample] when name is sample, and [] otherwise")
         return self
 
+    @model_validator(mode="after")
+    def _only_what_the_corpus_has(self) -> CorpusParams:
+        tables = (self.table is not None, self.columns is not None)
+        if self.name in TABLES and not all(tables):
+            raise ValueError(f"corpus {self.name} is a table: name it in table, and its columns in columns")
+        if self.name not in TABLES and any(tables):
+            raise ValueError(f"corpus {self.name} is read by its own layout: set table: null and columns: null")
+        if (self.clips is not None) != (self.name == "meld"):
+            raise ValueError("clips (none, wav or mp4) must be said for meld, and for no other corpus")
+        if self.by_plurality and self.name != "iemocap":
+            raise ValueError("by_plurality is for iemocap only")
+        if self.features_only and self.name != "table":
+            raise ValueError("features_only is for corpus table only")
+        return self
+
 
 class SampleParams(Section):
     """The synthetic corpus. Shares are of each split and add up to 1."""
@@ -110,12 +135,27 @@ class SampleParams(Section):
 
 
 class ManifestParams(Section):
-    """How utterances get their split. `given` takes the corpus's own; the others are sticky by salted hash."""
+    """How utterances get their split. `given` takes the corpus's own; speaker and session are sticky by salted hash.
 
-    split: Literal["given", "speaker", "session"]
+    `official` is the partition that the corpus's publishers made, shared speakers and all: they are told, not refused.
+    """
+
+    split: Literal["given", "speaker", "session", "official"]
     salt: str
     valid_share: Share
     test_share: Share
+
+    @field_validator("split", mode="before")
+    @classmethod
+    def _no_leak(cls, value: object) -> object:
+        if isinstance(value, str) and value.lower().replace("-", "_") in LEAKY:
+            raise ValueError(
+                "a random split by utterance puts one speaker's voice on both sides (worth about 12 points of "
+                "accuracy on IEMOCAP), so no stage of the pipeline offers it; set manifest.split to speaker or "
+                "session. To measure the leak, run a study with `protocol: {kind: leaky_random_utterances}` in "
+                "experiments/params.yaml: every report of it is marked LEAKY"
+            )
+        return value
 
 
 class ValidateParams(Section):
@@ -133,13 +173,15 @@ class ValidateParams(Section):
 
 
 class AudioEncoderParams(Section):
-    """`logmel` needs no weights; `speech_lstm` reads the LSTM of an installed package, its `layers` (1 to 3, null: the
-    last) and, with `prosody`, the logmel frames beside them, of speech brought to `level_dbfs` (null: raised to -30
-    where it is quieter, as the original does); `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a folder or hub
-    id.
-    """  # noqa: D205
+    """Which encoder reads the audio.
 
-    kind: Literal["none", "logmel", "speech_lstm", "transformers"]
+    `logmel` needs no weights. `speech_lstm` reads the LSTM of an installed package, its `layers` (1 to 3, null: the
+    last) and, with `prosody`, the logmel frames beside them, of speech brought to `level_dbfs` (null: raised to -30
+    where it is quieter, as the original does). `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a
+    folder or hub id. `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), by utterance id.
+    """
+
+    kind: Literal["none", "logmel", "speech_lstm", "transformers", "precomputed"]
     source: str | None = None
     revision: str | None = None
     layer: int | None = None
@@ -152,14 +194,28 @@ class AudioEncoderParams(Section):
 
 
 class TextEncoderParams(Section):
-    """`transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id."""
+    """`transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id.
 
-    kind: Literal["none", "transformers"]
+    `context` is how many earlier utterances of the same dialogue are read before each; they share `max_tokens`.
+    `layers` puts the hidden states of several layers side by side, instead of the one that `layer` names.
+
+    `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
+    """
+
+    kind: Literal["none", "transformers", "precomputed"]
     source: str | None = None
     revision: str | None = None
     layer: int | None = None
+    layers: tuple[NonNegativeInt, ...] = ()
     max_tokens: PositiveInt = 128
+    context: NonNegativeInt = 0
     sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _one_choice_of_layers(self) -> TextEncoderParams:
+        if self.layers and self.layer is not None:
+            raise ValueError(f"layer ({self.layer}) and layers {list(self.layers)} are both given: leave one out")
+        return self
 
 
 class FeaturesParams(Section):
@@ -177,8 +233,10 @@ class FeaturesParams(Section):
 
 
 class ModelParams(Section):
-    """Sizes of LSGMER and the decay alpha of its label memory.
+    """Sizes of LSGMER, the decay alpha of its label memory, and which of its parts stand in (docs/results.md).
 
+    `enhancement` none leaves LSE out, `label_decay` 0 the moving average. Late fusion is no model but two:
+    experiments average the answers of the audio-only and the text-only one.
     `statistics` says what S(H_m0) pools: the projected frames, or the encoder's own features, standardised by
     utterance.
     """
@@ -191,6 +249,8 @@ class ModelParams(Section):
     label_start: Literal["text", "random"]
     temperature: PositiveFloat
     statistics: Literal["projected", "input"] = "projected"
+    enhancement: Literal["labels", "none"] = "labels"
+    fusion: Literal["cross", "gated", "concatenation"] = "cross"
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelParams:
@@ -209,7 +269,7 @@ class ObjectiveParams(Section):
 
 
 class TrainParams(Section):
-    """The optimiser, its schedule and early stopping on the validation part's balanced accuracy.
+    """The optimiser, its schedule and early stopping; `select` is the validation metric that chooses the epoch.
 
     A training step sees a random stretch of an utterance's audio: at least `audio_crop` of its frames, 1 is all.
     """
@@ -223,6 +283,7 @@ class TrainParams(Section):
     max_gradient_norm: PositiveFloat
     modality_dropout: Share
     audio_crop: Share = 1.0
+    select: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"
 
 
 class ControlsParams(Section):
@@ -278,6 +339,21 @@ class Params(Section):
     gate: GateParams
     package: PackageParams
 
+    @model_validator(mode="after")
+    def _split_fits_the_corpus(self) -> Params:
+        name, split = self.corpus.name, self.manifest.split
+        if split == "official" and name not in OFFICIAL:
+            raise ValueError(
+                f"manifest.split: official is for corpora that publish a partition ({', '.join(OFFICIAL)}), "
+                f"not for {name}; set manifest.split to given, speaker or session"
+            )
+        if split == "speaker" and name == "meld":
+            raise ValueError(
+                "manifest.split: speaker would leak in meld, whose joint speakers (Joey and Chandler) are voices of "
+                "others too; set manifest.split to official"
+            )
+        return self
+
     def sections(self, *names: str) -> dict[str, Any]:
         """Return the named sections as plain JSON values, as a card stores them."""
         return {name: self.model_dump(mode="json", by_alias=True)[name] for name in names}
@@ -301,7 +377,7 @@ def parse_params(content: dict[str, Any], source: str) -> Params:
     try:
         return Params.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
+        lines = [explain(item, Params) for item in error.errors()]
         raise ParamsError(
             f"{source}: " + "\n".join([f"{len(lines)} problem(s)", *(f"  {line}" for line in lines)])
         ) from None
@@ -332,28 +408,32 @@ def override(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any
     return result
 
 
-def _explain(item: Any) -> str:
-    """Turn one pydantic error into a line that names the key and what is allowed."""
+def explain(item: Any, model: type[BaseModel]) -> str:
+    """Turn one pydantic error about `model` into a line that names the key and what is allowed."""
     location = [str(part) for part in item["loc"]]
     key = ".".join(location)
     if item["type"] == "extra_forbidden":
-        allowed = _allowed_keys(location[:-1])
+        allowed = _allowed_keys(location[:-1], model)
         close = difflib.get_close_matches(location[-1], allowed, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"{key}: unknown key{hint} (allowed: {', '.join(allowed)})"
     if item["type"] == "missing":
         return f"{key}: missing"
-    return f"{key or 'params'}: {item['msg']} (got {item['input']!r:.80})"
+    message = item["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(item["input"], dict) else f" (got {item['input']!r:.80})"  # a whole section says nothing
+    return f"{key or 'params'}: {message}{got}"
 
 
-def _allowed_keys(location: Sequence[str]) -> list[str]:
-    """Return the keys that the section at `location` knows."""
-    model: Any = Params
+def _allowed_keys(location: Sequence[str], model: Any) -> list[str]:
+    """Return the keys that the section of `model` at `location` knows; a mapping's own keys are free names."""
     for part in location:
-        for name, info in model.model_fields.items():
-            if part == (info.alias or name):
-                model = info.annotation
-                break
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return []
+        if get_origin(model) is dict:
+            model = get_args(model)[1]
+            continue
+        known = {info.alias or name: info.annotation for name, info in getattr(model, "model_fields", {}).items()}
+        kind = known.get(part)
+        kinds = [kind for kind in get_args(kind) if kind is not type(None)]  # of X | None
+        model = kinds[0] if len(kinds) == 1 else kind
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
     return sorted(info.alias or name for name, info in model.model_fields.items())

@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
 from lsgmer import checkpoint
 from lsgmer.batching import FeatureSplit, Item, collate, length_buckets
-from lsgmer.encoders import AudioEncoder, TextEncoder, load_encoder
 from lsgmer.errors import LsgmerError
 from lsgmer.model import LSGMER
 from lsgmer.types import MODALITIES, Batch, Modality, ModalityBatch, ModelOutput, Prediction, TrainCard, Waveform
+
+if TYPE_CHECKING:
+    from lsgmer.encoders import AudioEncoder, TextEncoder
 
 Array = np.ndarray[Any, Any]
 ENCODERS = "encoders"
@@ -67,6 +69,8 @@ class Predictor:
         under `root` (default: the current folder). `version` is what answers call the model. Raises LsgmerError
         when anything is absent or not what the card says.
         """
+        from lsgmer.encoders import load_encoder  # transformers, which stored features do without
+
         model, card = checkpoint.load(folder)
         place = choose_device(device)
         encoders = {
@@ -111,9 +115,9 @@ class Predictor:
                 continue
             if name == "audio":
                 waves = [cast(Waveform, items[i].audio) for i in rows]
-                values = cast(AudioEncoder, self.encoders[name]).encode(waves)
+                values = cast("AudioEncoder", self.encoders[name]).encode(waves)
             else:
-                values = cast(TextEncoder, self.encoders[name]).encode([str(items[i].words) for i in rows])
+                values = cast("TextEncoder", self.encoders[name]).encode([str(items[i].words) for i in rows])
             for i, frames in zip(rows, values, strict=True):
                 features[i] = (
                     replace(features[i], audio=frames) if name == "audio" else replace(features[i], text=frames)

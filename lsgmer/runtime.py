@@ -71,7 +71,12 @@ def end_tree(name: str, grace_s: float = 3.0) -> None:
 
 
 def run_stage(name: str, body: Callable[[Workspace, Params], None]) -> None:
-    """Run a stage's `body` in the current folder and exit with its code.
+    """Run a stage's `body` in the current folder, with the parameters there, as `guarded` does."""
+    guarded(name, lambda workspace: body(workspace, load_params(workspace.params)))
+
+
+def guarded(name: str, body: Callable[[Workspace], None]) -> None:
+    """Run `body` in the current folder and exit with its code.
 
     Holds the stage's lock (ending an orphan that still holds it), watches that whoever started the stage
     is alive, and turns an LsgmerError or a full disk into a message and an exit code.
@@ -79,10 +84,9 @@ def run_stage(name: str, body: Callable[[Workspace, Params], None]) -> None:
     apply_environment()
     workspace = Workspace.here()
     try:
-        params = load_params(workspace.params)
         with _stage_lock(workspace, name):
             _watch_owner()
-            body(workspace, params)
+            body(workspace)
     except LsgmerError as error:
         print(f"{name}: error: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

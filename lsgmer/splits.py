@@ -14,6 +14,7 @@ from lsgmer.errors import LsgmerError, ParamsError
 from lsgmer.params import ManifestParams
 from lsgmer.types import SPLITS, Split, Utterance
 
+GIVEN = ("given", "official")  # kinds of split that the corpus decides
 SALTS_TRIED = 200
 SHOWN = 5  # ids that a message repeats
 
@@ -23,10 +24,10 @@ def assign_splits(utterances: Sequence[Utterance], params: ManifestParams) -> tu
 
     By speaker or session, sha256(salt, name) read as a number in [0, 1) decides: under test_share is test, the
     next valid_share is valid, the rest train. So a speaker's split depends on the salt and its name alone and
-    never changes when data is added. `given` demands that the corpus names every row's split.
+    never changes when data is added. `given` and `official` demand that the corpus names every row's split.
     Raises LsgmerError naming rows without the split, or without the session.
     """
-    if params.split == "given":
+    if params.split in GIVEN:
         _demand("split", [u.id for u in utterances if u.split is None], "set manifest.split to speaker or session")
         return tuple(utterances)
     if params.valid_share + params.test_share >= 1:
@@ -51,8 +52,10 @@ def demand_every_split(utterances: Sequence[Utterance], params: ManifestParams) 
     empty = [split for split in SPLITS if all(u.split != split for u in utterances)]
     if not empty:
         return
-    if params.split == "given":
-        raise LsgmerError(f"no utterance's given split is {' or '.join(empty)}; train, valid and test are all needed")
+    if params.split in GIVEN:
+        raise LsgmerError(
+            f"no utterance's {params.split} split is {' or '.join(empty)}; train, valid and test are all needed"
+        )
     rows = Counter(_group(u, params) for u in utterances)
     raise LsgmerError(
         f"manifest: split {' and '.join(empty)} is empty: the {len(rows)} {params.split}s "

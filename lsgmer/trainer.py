@@ -18,7 +18,7 @@ from torch import Tensor
 from lsgmer.batching import FeatureSplit
 from lsgmer.errors import LsgmerError
 from lsgmer.feeding import Feeder, frame_statistics, pooled_statistics
-from lsgmer.metrics import balanced_accuracy
+from lsgmer.metrics import balanced_accuracy, weighted_f1
 from lsgmer.model import LSGMER
 from lsgmer.objective import JointObjective, class_weights
 from lsgmer.params import Params
@@ -75,7 +75,7 @@ class Trainer:
         row |= self._measure()
         progress.rows.append(row)
         too_early = progress.best_epoch < self.first_choice
-        if too_early or _quality(row) > _quality(progress.rows[progress.best_epoch]):
+        if too_early or self._quality(row) > self._quality(progress.rows[progress.best_epoch]):
             progress.best_epoch = progress.epoch
             self.best = {name: value.detach().cpu().clone() for name, value in self._bare().state_dict().items()}
         progress.epoch += 1
@@ -143,7 +143,7 @@ class Trainer:
 
     @torch.no_grad()
     def _measure(self) -> dict[str, float]:
-        """Return the validation part's loss, accuracy and balanced accuracy."""
+        """Return the validation part's loss, accuracy and balanced accuracy, and the metric that selects."""
         self.model.eval()
         predicted, loss = [], 0.0
         for batch, labels in self.valid.in_order():
@@ -151,11 +151,18 @@ class Trainer:
             loss += float(self.objective(output, labels).total) * len(labels)
             predicted.append(output.logits.argmax(-1).cpu().numpy())
         guess, truth = np.concatenate(predicted), self.valid.labels
-        return {
+        row = {
             "valid_loss": loss / len(truth),
             "valid_accuracy": float((guess == truth).mean()),
             "valid_balanced_accuracy": float(balanced_accuracy(truth, guess)),
         }
+        if self.params.train.select == "weighted_f1":
+            row["valid_weighted_f1"] = weighted_f1(truth, guess)
+        return row
+
+    def _quality(self, row: dict[str, float]) -> tuple[float, float]:
+        """Higher is better: the metric that selects, then the lower loss."""
+        return row[f"valid_{self.params.train.select}"], -row["valid_loss"]
 
     def _bare(self) -> LSGMER:
         model: LSGMER = self.accelerator.unwrap_model(self.model)
@@ -183,11 +190,6 @@ def schedule(step: int, total: int, warmup_share: float) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return float(0.5 * (1 + np.cos(np.pi * (step - warmup) / max(1.0, total - warmup))))
-
-
-def _quality(row: dict[str, float]) -> tuple[float, float]:
-    """Higher is better: balanced accuracy, then the lower loss."""
-    return row["valid_balanced_accuracy"], -row["valid_loss"]
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

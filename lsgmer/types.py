@@ -110,11 +110,20 @@ class RejectedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """What was done to rows that were read in spite of a fault, and to which."""
+
+    what: str
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CorpusReading:
-    """What a corpus reader returns: every row is in exactly one of the two."""
+    """What a corpus reader returns: every row is in exactly one of the first two, and `notes` tell of repairs."""
 
     utterances: tuple[Utterance, ...]
     rejected: tuple[RejectedRow, ...]
+    notes: tuple[Note, ...] = ()
 
 
 class EncoderSpec(Record):

@@ -98,12 +98,15 @@ def validate(
     checker = Checker(docs)
     limits = params.validate_
     frame = to_frame(manifest.utterances, facts)
-    outcomes = checker.check("rows", frame, row_rules(limits, manifest.labels))
+    rules = row_rules(limits, manifest.labels)
+    if params.corpus.features_only:
+        rules = tuple(rule for rule in rules if rule.name != "content_present")
+    outcomes = checker.check("rows", frame, rules)
     quarantine = quarantine_of(outcomes)
     kept = replace(manifest, utterances=tuple(u for u in manifest.utterances if u.id not in quarantine))
     good = frame[~frame["id"].isin(list(quarantine))]
     if len(good):
-        outcomes += checker.check("kept", add_reach(good), kept_rules(params.manifest.split == "session"))
+        outcomes += checker.check("kept", add_reach(good), kept_rules(params.manifest.split))
     shares = groups(manifest, kept.utterances, params.corpus.expected_counts)
     outcomes += checker.check("groups", shares, group_rules(limits))
     defects = [row for row in rejected if not is_left_out(row)]

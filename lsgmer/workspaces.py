@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 
 from lsgmer.errors import LsgmerError
 from lsgmer.lineage import ORIGIN, SOURCE_FILES, SOURCE_FOLDERS, source_state
-from lsgmer.params import Params, override, parse_params, read_yaml
+from lsgmer.overlays import read_layers
+from lsgmer.params import Params
 from lsgmer.paths import Workspace, write_atomically
 from lsgmer.types import digest
 
@@ -22,10 +23,11 @@ SETTINGS = ("prefect.toml", ".dvcignore", ".dvc/config")
 
 
 def effective(root: Path, params_file: Path | None, overrides: Sequence[str]) -> tuple[dict[str, Any], Params]:
-    """Return the parameters a run would use, as plain values and checked. Raises ParamsError."""
-    source = params_file or root / "params.yaml"
-    content = override(read_yaml(source), overrides)
-    return content, parse_params(content, str(source))
+    """Return the parameters a run would use, as plain values and checked: `params_file` is laid over params.yaml.
+
+    Raises ParamsError.
+    """
+    return read_layers(root / "params.yaml", params_file, overrides)
 
 
 def default_folder(root: Path, params_file: Path | None, overrides: Sequence[str], content: dict[str, Any]) -> Path:

@@ -19,7 +19,7 @@ from lsgmer.types import Forced
 from tests.flows.fake_pipeline import PROJECT
 
 HEAVY = ("torch", "prefect", "great_expectations", "bentoml", "transformers", "pandas", "dvc", "pydantic", "numpy")
-COMMANDS = ("run", "schedule", "serve", "champions", "promote", "audit", "predict", "doctor")
+COMMANDS = ("run", "schedule", "serve", "champions", "promote", "audit", "predict", "doctor", "corpora", "import-meld")
 
 
 def call(folder: Path, *arguments: str) -> tuple[int, str, float]:
@@ -65,13 +65,36 @@ print("heavy:", sorted(set({HEAVY}) & set(sys.modules)))
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "heavy: []" in output
     assert all(f"\n  {name} " in output for name in COMMANDS)
-    assert {command.callback.__name__ for command in app.registered_commands if command.callback} == set(COMMANDS)
+    named = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert named == {name.replace("-", "_") for name in COMMANDS}
     assert time.monotonic() - began < 5  # about 0.3 s alone; the rest is for a busy machine
 
 
+def test_corpora_lists_every_reader_and_imports_nothing_heavy() -> None:
+    code = f"""
+import sys
+sys.argv = ["lsgmer", "corpora"]
+from lsgmer.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+print("heavy:", sorted((set({HEAVY}) - {{"pydantic"}}) & set(sys.modules)))  # typer itself loads pydantic
+"""
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "heavy: []" in output
+    from lsgmer.corpora import CORPORA
+
+    for name in CORPORA:
+        assert f"\n{name}: " in f"\n{output}"
+    for said in ("10,039 utterances", "xxx 2507", "13,708", "535", "7,442", "by agreement with USC", "EmoEvaluation"):
+        assert said in output
+
+
 def test_importing_the_commands_loads_no_framework() -> None:
+    modules = ", ".join(f"lsgmer.commands.{name}" for name in ("run", "models", "predict", "schedule", "corpora"))
     code = (
-        "import sys, lsgmer.commands.run, lsgmer.commands.models, lsgmer.commands.predict, lsgmer.commands.schedule;"
+        f"import sys, {modules};"
         "print([n for n in ('torch', 'prefect', 'great_expectations', 'bentoml', 'pandas', 'dvc') if n in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -11,6 +11,7 @@ from lsgmer.params import Params, read_yaml
 
 ROOT = Path(__file__).parents[1]
 STAGES = {name: stage.get("do", stage) for name, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items()}
+STUDIES = read_yaml(ROOT / "experiments" / "dvc.yaml")["stages"]
 NOT_WATCHED = {"lsgmer/__init__.py"}  # a docstring and the version
 
 
@@ -61,6 +62,16 @@ def test_deps_exist_and_watch_nothing_else(name):
         if dep.startswith(("lsgmer", "serving", "flows")):
             assert (ROOT / dep).exists(), f"dvc.yaml: stage {name} depends on {dep}, which is not there"
             assert any(f == dep or f.startswith(f"{dep}/") for f in needed), f"{name} does not use {dep}"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_studies_watch_what_their_stages_import(name):
+    stage = STUDIES[name].get("do", STUDIES[name])
+    needed = closure(stage["cmd"].split("python -m ")[1].split()[0])
+    watched = {dep.removeprefix("../") for dep in stage["deps"] if dep.startswith("../lsgmer")}
+    assert {d for d in watched if not (ROOT / d).exists()} == set()
+    assert {f for f in needed if not any(f == d or f.startswith(f"{d}/") for d in watched)} == set()
+    assert {d for d in watched if not any(f == d or f.startswith(f"{d}/") for f in needed)} == set()
 
 
 @pytest.mark.parametrize("name", STAGES)

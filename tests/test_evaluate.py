@@ -185,6 +185,16 @@ def test_a_champion_against_itself_differs_by_nothing(world):
     assert judged(world).verdict == "PASS"
 
 
+def test_test_speakers_that_training_knew_are_told(built):
+    test = built.features("test")
+    assert evaluate.heard_before(test, train_card()) == []
+    first = sum(name == test.speakers[0] for name in test.speakers)
+    known = train_card(seen_speakers=(checkpoint.speaker_digest(test.speakers[0]),))
+    (note,) = evaluate.heard_before(test, known)
+    assert note == f"NOT SPEAKER-INDEPENDENT: {first} of 48 test utterances are of speakers that training knew"
+    assert not any("SPEAKER-INDEPENDENT" in said for said in measured(built).notes)
+
+
 def test_a_challenger_trained_on_shuffled_labels_is_refused_by_the_champion_rule_alone(world):
     crown(world)
     train(world, shuffled=True)

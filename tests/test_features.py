@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -260,6 +261,23 @@ def test_one_encoder_is_enough(roberta: Path, tmp_path: Path) -> None:
     assert split.specs["audio"] is None
     assert not split.has("audio").any()
     assert split.has("text").all()
+
+
+def test_a_text_is_read_behind_what_its_dialogue_said_before(roberta: Path, tmp_path: Path) -> None:
+    params = make_workspace(tmp_path, roberta, "features.audio.kind=none", "features.text.context=1")
+    made = [replace(u, dialogue=f"d{i % 2}", turn=i) for i, u in enumerate(utterances(tmp_path / "c")) if u.text]
+    validate(tmp_path, params, made)
+    run(Workspace(tmp_path), params)
+    text, by_id = build_text(params.features.text, tmp_path), {u.id: u for u in made}
+    heard = 0
+    for name in SPLITS:
+        split = FeatureSplit.load(tmp_path / "data" / "features" / name)
+        for i, key in enumerate(split.ids):
+            own = by_id[key]
+            earlier = [u for u in made if (u.split, u.dialogue) == (name, own.dialogue) and u.turn < own.turn]
+            heard += bool(earlier)
+            assert np.array_equal(split.item(i).text, text.encode([own.text], [[u.text for u in earlier[-1:]]])[0])
+    assert heard > 10
 
 
 def test_a_gpu_that_is_not_there_is_an_error(reference: Path) -> None:

@@ -39,6 +39,17 @@ def test_it_learns_and_selects_on_valid(tmp_path):
     assert fitted.history[0]["train_loss"] > fitted.history[-1]["train_loss"]
 
 
+def test_the_metric_that_selects_is_a_parameter(tmp_path):
+    noise = split("valid", items(12, 5))
+    plain = fit(TRAIN, noise, small_params("train.epochs=8"), MODALITIES, tmp_path / "a")
+    chosen = fit(TRAIN, noise, small_params("train.epochs=8", "train.select=weighted_f1"), MODALITIES, tmp_path / "b")
+    assert "valid_weighted_f1" not in plain.history[0]
+    scores = [(row["valid_weighted_f1"], -row["valid_loss"]) for row in chosen.history]
+    assert chosen.card["best_epoch"] == scores.index(max(scores[2:]))
+    assert chosen.card["valid_metrics"]["valid_weighted_f1"] == max(scores[2:])[0]
+    assert [{k: v for k, v in row.items() if k != "valid_weighted_f1"} for row in chosen.history] == plain.history
+
+
 def test_no_epoch_of_the_warm_up_is_chosen(tmp_path):
     noise = split("valid", items(12, 5))
     for share, first in ((0.5, 3), (1.0, 5)):

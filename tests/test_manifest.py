@@ -24,7 +24,7 @@ from lsgmer.manifest import (
 )
 from lsgmer.paths import Workspace
 from lsgmer.rows import read_rows
-from lsgmer.types import Label, Labels, RejectedRow, Utterance
+from lsgmer.types import Label, Labels, Note, RejectedRow, Utterance
 from tests.synthetic import small_params
 
 LABELS = Labels(items=(Label(name="sad", description="low"), Label(name="happy", description="bright")))
@@ -109,6 +109,12 @@ def test_rejected_rows_are_listed_and_counted(tmp_path):
     assert (card["rejected"], card["left_out"], card["splits"]) == (2, 1, {"train": 2, "valid": 0, "test": 0})
     assert card["labels"]["train"] == {"sad": 2, "happy": 0}
     assert card["content_hash"] == MANIFEST.content_hash
+
+
+def test_notes_name_every_row(tmp_path):
+    MANIFEST.save(tmp_path, (), (Note("text mended", ("u1", "u2")), Note("words only: silent", ("u2",))))
+    card = json.loads((tmp_path / "manifest.json").read_text())
+    assert card["notes"] == {"text mended": ["u1", "u2"], "words only: silent": ["u2"]}
 
 
 def test_other_labels_than_the_params_say_are_an_error(tmp_path):

@@ -22,13 +22,26 @@ from tests.synthetic import AUDIO, LABELS, TEXT, batch, items, model, model_para
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 DIMENSIONS = {"audio": AUDIO, "text": TEXT}
-STATISTICS = ["projected", "input"]
+VARIANTS = [
+    {},
+    {"enhancement": "none"},
+    {"label_decay": 0.0},
+    {"label_start": "random"},
+    {"fusion": "gated"},
+    {"fusion": "concatenation"},
+    {"enhancement": "none", "fusion": "concatenation"},
+    {"layers": 0},
+    {"statistics": "input"},
+    {"statistics": "input", "enhancement": "none"},
+]
+every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(map(str, v.values())) or "full")
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000), st.integers(2, 6), st.sampled_from([0.0, 0.5]), st.sampled_from(STATISTICS))
-def test_alone_equals_batched(seed, count, absent, statistics):
-    net, made = model(statistics=statistics), items(count, seed, absent=absent)
+@every_variant
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(2, 6), absent=st.sampled_from([0.0, 0.5]))
+def test_alone_equals_batched(variant, seed, count, absent):
+    net, made = model(**variant), items(count, seed, absent=absent)
     with torch.no_grad():
         together = net(collate(made, True, DIMENSIONS))
         for row, item in enumerate(made):
@@ -38,9 +51,9 @@ def test_alone_equals_batched(seed, count, absent, statistics):
             torch.testing.assert_close(alone.fused[0], together.fused[row], **CLOSE)
 
 
-@pytest.mark.parametrize("statistics", STATISTICS)
-def test_padding_is_invisible(statistics):
-    net, given_batch = model(statistics=statistics), batch(5)
+@every_variant
+def test_padding_is_invisible(variant):
+    net, given_batch = model(**variant), batch(5)
     noisy = []
     for part in (given_batch.audio, given_batch.text):
         values = torch.where(part.is_padding.unsqueeze(-1), torch.full_like(part.values, 1e3), part.values)
@@ -50,10 +63,10 @@ def test_padding_is_invisible(statistics):
     torch.testing.assert_close(clean.logits, other.logits, **CLOSE)
 
 
+@every_variant
 @pytest.mark.parametrize("gone", ["audio", "text"])
-@pytest.mark.parametrize("statistics", STATISTICS)
-def test_a_missing_modality_is_a_mask_and_not_zeros(gone, statistics):
-    net, given_batch = model(statistics=statistics), batch(4, seed=3)
+def test_a_missing_modality_is_a_mask_and_not_zeros(gone, variant):
+    net, given_batch = model(**variant), batch(4, seed=3)
     part = getattr(given_batch, gone)
     hidden = [
         replace(given_batch, **{gone: ModalityBatch(values, torch.ones_like(part.is_padding))})
@@ -67,16 +80,18 @@ def test_a_missing_modality_is_a_mask_and_not_zeros(gone, statistics):
     assert not torch.allclose(outputs[0], shown, atol=1e-3)
 
 
-def test_a_missing_modality_gives_finite_gradients():
-    net = model().train()
+@every_variant
+def test_a_missing_modality_gives_finite_gradients(variant):
+    net = model(**variant).train()
     net(batch(6, seed=1, absent=0.9)).logits.sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
 
 
+@every_variant
 @settings(max_examples=10, deadline=None)
-@given(st.permutations(range(len(LABELS))), st.integers(0, 100), st.sampled_from(STATISTICS))
-def test_permuting_labels_permutes_outputs(order, seed, statistics):
-    net, other = model(statistics=statistics), model(statistics=statistics)
+@given(order=st.permutations(range(len(LABELS))), seed=st.integers(0, 100))
+def test_permuting_labels_permutes_outputs(variant, order, seed):
+    net, other = model(**variant), model(**variant)
     order = list(order)
     with torch.no_grad():
         other.memory.embedding.copy_(net.memory.embedding[order])
@@ -203,3 +218,22 @@ def test_one_modality_is_enough_and_none_is_refused():
     torch.testing.assert_close(output.attribution.sum(1), torch.ones(3))
     with pytest.raises(ValueError, match="at least one modality"):
         LSGMER(model_params(), len(LABELS), {})
+
+
+def test_without_label_signal_enhancement_every_label_sees_the_same():
+    net, made = model(enhancement="none"), batch(3)
+    guide = net.memory.guide()
+    views = net.enhance["audio"](
+        guide,
+        made.audio.values @ torch.ones(AUDIO, 8),
+        made.audio.values[..., :1].repeat(1, 1, 8),
+        made.audio.is_padding,
+    )
+    assert views.shape == (3, len(LABELS), 8)
+    torch.testing.assert_close(views, views[:, :1].expand_as(views))
+
+
+def test_gated_fusion_lets_no_modality_hear_the_other():
+    gated, cross = model(fusion="gated"), model()
+    assert not len(gated.fusion.cross)
+    assert len(cross.fusion.cross) == 2

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from lsgmer.errors import ExitCode, ParamsError
+from lsgmer.overlays import read_layers
 from lsgmer.params import load_params, override, parse_params, read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -16,7 +17,7 @@ FILE = ROOT / "params.yaml"
 
 @pytest.mark.parametrize("file", sorted([FILE, *ROOT.glob("params/*.yaml")]), ids=lambda file: file.name)
 def test_every_params_file_in_the_project_is_valid(file):
-    assert load_params(file).corpus.labels
+    assert read_layers(FILE, file)[1].corpus.labels
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,12 @@ def test_every_params_file_in_the_project_is_valid(file):
         ("sample.shares={congruent: 0.5}", r"shares add up"),
         ("corpus.label_map={ang: angre}", r"label_map leads to labels that are not in"),
         ("corpus.synthesize=[]", r"synthesize must be \[sample\]"),
+        ("corpus.table=null", r"corpus: .*corpus sample is a table: name it in table"),
+        ("corpus.columns.emotoin=e", r"corpus\.columns\.emotoin: unknown key; did you mean emotion\?"),
+        ("corpus.clips=wav", r"clips \(none, wav or mp4\) must be said for meld, and for no other corpus"),
+        ("corpus.by_plurality={a: b}", r"by_plurality is for iemocap only"),
+        ("manifest.split=official", r"official is for corpora that publish a partition \(meld\), not for sample"),
+        ("manifest.split=speakers", r"manifest\.split: .*'given', 'speaker', 'session' or 'official'"),
         ("features.audio.kind=none", None),
     ],
 )
@@ -42,6 +49,44 @@ def test_overrides_are_checked_and_named(item, message):
         return
     with pytest.raises(ParamsError, match=message):
         load_params(FILE, [item])
+
+
+@pytest.mark.parametrize("name", ["random", "utterance", "random_utterance", "Random-Utterances"])
+@pytest.mark.parametrize("file", [None, ROOT / "params" / "meld.yaml", ROOT / "params" / "iemocap4.yaml"])
+def test_a_random_split_by_utterance_is_refused_with_reason_and_remedy(name, file):
+    with pytest.raises(ParamsError) as caught:
+        read_layers(FILE, file, [f"manifest.split={name}"])
+    assert caught.value.exit_code == ExitCode.USAGE
+    assert "(got 'random" in str(caught.value).lower() or "(got 'utterance" in str(caught.value)
+    for said in (
+        "manifest.split: ",
+        "one speaker's voice on both sides",
+        "about 12 points of accuracy on IEMOCAP",
+        "no stage of the pipeline offers it",
+        "set manifest.split to speaker or session",
+        "protocol: {kind: leaky_random_utterances}",
+        "experiments/params.yaml",
+        "marked LEAKY",
+    ):
+        assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "item", "message"),
+    [
+        (
+            "iemocap4",
+            "corpus.table=t.csv",
+            r"corpus iemocap is read by its own layout: set table: null and columns: null",
+        ),
+        ("meld", "manifest.split=speaker", r"speaker would leak in meld, whose joint speakers .*split to official"),
+        ("iemocap4", "manifest.split=official", r"partition \(meld\), not for iemocap"),
+        ("emodb", "corpus.clips=none", r"clips .* must be said for meld"),
+    ],
+)
+def test_what_a_corpus_does_not_have_is_refused(file, item, message):
+    with pytest.raises(ParamsError, match=message):
+        read_layers(FILE, ROOT / "params" / f"{file}.yaml", [item])
 
 
 def test_all_problems_are_reported_at_once():

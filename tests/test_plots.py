@@ -13,7 +13,7 @@ PROBABILITIES = np.random.default_rng(0).dirichlet([1, 1, 1], 30)
 def draw(folder):
     found = model(0.9, 0.4, 0.7, per_class=10)
     absent = model(0.9, 0.9, classes=2)
-    plots.confusion_matrix(folder / "confusion.png", found, NAMES)
+    plots.confusion_matrix(folder / "confusion.png", np.array(found.confusion), NAMES)
     plots.class_recall(folder / "recall.png", {"fused": found, "audio": absent}, NAMES)
     plots.reliability(folder / "reliability.png", TRUTH, PROBABILITIES, 10, None)
     correct = PROBABILITIES.argmax(1) == TRUTH

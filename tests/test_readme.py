@@ -18,7 +18,7 @@ def test_the_exit_code_table_is_the_enum():
 
 
 def test_every_command_is_in_the_table():
-    named = set(re.findall(r"lsgmer ([a-z]+)", README))
+    named = set(re.findall(r"lsgmer ([a-z-]+)", README))
     commands = {command.name or command.callback.__name__ for command in app.registered_commands}
     assert commands <= named
 

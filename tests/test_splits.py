@@ -103,6 +103,16 @@ def test_a_given_split_is_kept_and_must_be_whole():
         demand_every_split([u for u in made if u.split != "test"], GIVEN)
 
 
+def test_an_official_split_is_the_corpuss_own_and_must_be_whole():
+    official = BY_SPEAKER.model_copy(update={"split": "official"})
+    made = [replace(u, split=SPLITS[index % 3], speaker="Ada") for index, u in enumerate(utterances(NEMO))]
+    assert assign_splits(made, official) == tuple(made)
+    with pytest.raises(LsgmerError, match="official split is test"):
+        demand_every_split([u for u in made if u.split != "test"], official)
+    with pytest.raises(LsgmerError, match="9 have none, such as u0"):
+        assign_splits(utterances(NEMO), official)
+
+
 def test_shares_that_leave_nothing_to_train_on_are_refused():
     with pytest.raises(ParamsError, match="nothing to train on"):
         assign_splits(utterances(NEMO), BY_SPEAKER.model_copy(update={"valid_share": 0.5, "test_share": 0.5}))

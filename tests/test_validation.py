@@ -9,6 +9,7 @@ import csv
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ import soundfile
 from lsgmer import manifest, validation
 from lsgmer.errors import LsgmerError
 from lsgmer.expectations import Rule, group_rules, kept_rules, row_rules
-from lsgmer.manifest import ValidatedManifest
+from lsgmer.manifest import Manifest, ValidatedManifest
+from lsgmer.overlays import read_layers
+from lsgmer.params import Params
 from lsgmer.paths import Workspace
 from lsgmer.validation import Checker
-from tests.synthetic import small_params
+from tests.corpora import meld_release
+from tests.synthetic import ROOT, small_params
 
 LABELS = ("angry", "happy", "neutral", "sad")
 COLUMNS = ("id", "audio", "text", "emotion", "speaker", "session", "split", "end_s")
@@ -287,8 +291,88 @@ def test_an_expectation_that_cannot_run_is_critical(tmp_path):
     assert "nowhere" in outcome.finding.examples[0]
 
 
-def test_rules_have_names_of_their_own_and_a_remedy():
+@pytest.mark.parametrize("split", ["session", "official"])
+def test_rules_have_names_of_their_own_and_a_remedy(split):
     params = small_params()
-    rules = [*row_rules(params.validate_, params.corpus.label_set), *kept_rules(True), *group_rules(params.validate_)]
+    rules = [*row_rules(params.validate_, params.corpus.label_set), *kept_rules(split), *group_rules(params.validate_)]
     assert len({rule.name for rule in rules}) == len(rules)
     assert all(rule.remedy for rule in rules)
+
+
+def meld_workspace(root: Path, *overrides: str, dev: list[dict[str, str]] | None = None) -> tuple[Workspace, Params]:
+    """A workspace with a small MELD, its manifest made; the counts of the real one are not demanded of it."""
+    meld_release.write(root / "meld", {"dev": dev or meld_release.rows("dev")})
+    settings = ("corpus.path=meld", "corpus.expected_counts={}", "validate.processes=1", *overrides)
+    _, params = read_layers(ROOT / "params.yaml", ROOT / "params" / "meld.yaml", settings)
+    workspace = Workspace(root)
+    manifest.run(workspace, params)
+    return workspace, params
+
+
+def report_of(workspace: Workspace) -> dict[str, Any]:
+    return json.loads((workspace.data("validate") / "validation.json").read_text())
+
+
+def test_shared_speakers_of_an_official_split_are_a_warning_that_says_why(tmp_path, capsys):
+    dev = meld_release.rows("dev")
+    dev[0]["Utterance"] = "It\x92s mended."
+    workspace, params = meld_workspace(tmp_path, dev=dev)
+    validation.run(workspace, params)
+    report = report_of(workspace)
+    assert report["passed"]
+    assert not broken(report, "critical")
+    found = finding(report, "speaker_in_one_split")
+    assert (found["success"], found["severity"], found["unexpected"]) == (False, "warning", 42)
+    assert found["examples"] == ["Ada", "Bo", "Cy"]
+    assert found["remedy"] == "the official split shares speakers; numbers are not speaker-independent"
+    assert finding(report, "dialogue_in_one_split")["severity"] == "critical"
+    shown = capsys.readouterr().out
+    assert "the official split shares speakers; numbers are not speaker-independent" in shown
+    assert (
+        "manifest:   note: 1 x text mended: Windows-1252 characters that stood as U+0080 to U+009F: dev-dia0" in shown
+    )
+    assert not report["quarantined"]  # mended, so that no row is lost to mojibake
+
+
+def test_a_dialogue_in_two_splits_is_refused_under_an_official_split(tmp_path):
+    workspace, params = meld_workspace(tmp_path)
+    made = Manifest.load(workspace.data("manifest"))
+    torn = [replace(u, split="test") if u.id == "train-dia1_utt12" else u for u in made.utterances]
+    Manifest(tuple(torn), made.labels, made.corpus).save(workspace.data("manifest"))
+    with pytest.raises(LsgmerError, match=r"dialogue_in_one_split: 7 of 42 rows, such as train-dia1;"):
+        validation.run(workspace, params)
+
+
+def test_a_given_split_stays_strict_about_speakers(tmp_path):
+    workspace, params = meld_workspace(tmp_path, "manifest.split=given")
+    with pytest.raises(LsgmerError, match=r"speaker_in_one_split: 42 of 42 rows, such as Ada, Bo, Cy"):
+        validation.run(workspace, params)
+
+
+def test_a_count_that_is_not_the_corpuss_is_refused_and_names_the_label(tmp_path):
+    workspace, params = meld_workspace(tmp_path, "corpus.expected_counts={neutral: 6, joy: 7, fear: 6}")
+    with pytest.raises(LsgmerError, match=r"expected_counts: 1 of \d+ rows, such as label joy;"):
+        validation.run(workspace, params)
+
+
+def test_a_clip_without_audio_is_put_aside_by_name_and_copies_in_an_official_split_are_told(tmp_path):
+    (tmp_path / "meld/wav/dev").mkdir(parents=True)
+    for official in meld_release.OFFICIAL:
+        (tmp_path / "meld/wav" / official).mkdir(exist_ok=True)
+        for number, row in enumerate(meld_release.rows(official)):
+            wave = np.random.default_rng([number, *official.encode()]).normal(scale=0.1, size=8000).clip(-0.9, 0.9)
+            name = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}.wav"
+            soundfile.write(tmp_path / "meld/wav" / official / name, wave, 16000)
+    shutil.copy(tmp_path / "meld/wav/train/dia1_utt0.wav", tmp_path / "meld/wav/test/dia1_utt0.wav")
+    (tmp_path / "meld/wav/dev/dia0_utt0.wav").unlink()
+    soundfile.write(tmp_path / "meld/wav/test/dia0_utt2.wav", np.zeros(0), 16000)
+    workspace, params = meld_workspace(tmp_path, "corpus.clips=wav")
+    validation.run(workspace, params)
+    with (workspace.data("validate") / "quarantine.csv").open(newline="") as file:
+        aside = {row["id"]: row["reasons"] for row in csv.DictReader(file)}
+    assert set(aside) == {"dev-dia0_utt0", "test-dia0_utt2"}
+    assert aside["dev-dia0_utt0"] == "missing: there is no such file"
+    report = report_of(workspace)
+    assert report["summary"]["kept"] == 40
+    copies = finding(report, "audio_in_one_split")  # the real partition has some: a warning, or it could not be used
+    assert (copies["severity"], copies["examples"]) == ("warning", ["test-dia1_utt0", "train-dia1_utt0"])

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from lsgmer.corpora import table
+from lsgmer.corpora import cremad, emodb, iemocap, meld, table
 from lsgmer.errors import LsgmerError
 from lsgmer.params import CorpusParams
 from lsgmer.types import CorpusReading
@@ -16,6 +16,10 @@ Reader = Callable[[CorpusParams, Path], CorpusReading]
 CORPORA: dict[str, Reader] = {
     "sample": table.read,  # corpora/sample.py writes an ordinary table
     "table": table.read,
+    "iemocap": iemocap.read,
+    "meld": meld.read,
+    "emodb": emodb.read,
+    "cremad": cremad.read,
 }
 
 
@@ -31,5 +35,5 @@ def read_corpus(params: CorpusParams, root: Path) -> CorpusReading:
     if not reading.utterances:
         common = Counter(row.reason for row in reading.rejected).most_common(3)
         reasons = "".join(f"\n  {count} x {reason}" for reason, count in common)
-        raise LsgmerError(f"{root / params.table}: no row can be used{reasons or ': the table has no rows'}")
+        raise LsgmerError(f"{root / (params.table or '')}: no row can be used{reasons or ': there are no rows'}")
     return reading

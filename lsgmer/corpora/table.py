@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import get_args
 
 from lsgmer.corpora.cells import Row, read_rows
+from lsgmer.corpora.labels import SHOWN, Unfit, label_of
 from lsgmer.errors import LsgmerError, ParamsError
 from lsgmer.params import ColumnParams, CorpusParams
 from lsgmer.types import SPLITS, CorpusReading, RejectedRow, Seconds, Split, Utterance
-
-SHOWN = 40  # characters of a bad cell that a reason repeats
-LEFT_OUT = "is left out by corpus.label_map"  # what every row left out on purpose is told; it is no defect
 
 
 def read(params: CorpusParams, root: Path) -> CorpusReading:
@@ -23,32 +21,34 @@ def read(params: CorpusParams, root: Path) -> CorpusReading:
     Audio paths are relative to the table's folder and must stay inside `root`; whether the files exist and
     decode is validation's question. Raises LsgmerError for a missing or unreadable table or column.
     """
-    path = root / params.table
+    table, columns = params.table, params.columns
+    if table is None or columns is None:
+        raise ParamsError(f"corpus {params.name} needs corpus.table and corpus.columns")
+    path = root / table
     header, rows = read_rows(path)
-    _demand_columns(params.columns, header, path)
+    if columns.audio is None and columns.text is None and not params.features_only:
+        raise ParamsError(
+            "corpus.columns: neither audio nor text names a column; at least one must, "
+            "or corpus.features_only must say that the features are precomputed"
+        )
+    _demand_columns(columns, header, path)
     utterances: list[Utterance] = []
     rejected: list[RejectedRow] = []
     first_row: dict[str, str] = {}
     for row in rows:
         try:
-            utterance = _utterance(row, params)
+            utterance = _utterance(row, params, columns, table)
             if utterance.id in first_row:
-                raise _Unfit(f"id {utterance.id!r} is already that of {first_row[utterance.id]}")
-        except _Unfit as reason:
-            rejected.append(RejectedRow(source=params.table, row=row.name, reason=str(reason)))
+                raise Unfit(f"id {utterance.id!r} is already that of {first_row[utterance.id]}")
+        except Unfit as reason:
+            rejected.append(RejectedRow(source=table, row=row.name, reason=str(reason)))
         else:
             first_row[utterance.id] = row.name
             utterances.append(utterance)
     return CorpusReading(tuple(utterances), tuple(rejected))
 
 
-class _Unfit(Exception):
-    """Why a row is rejected."""
-
-
 def _demand_columns(columns: ColumnParams, header: tuple[str, ...], path: Path) -> None:
-    if columns.audio is None and columns.text is None:
-        raise ParamsError("corpus.columns: neither audio nor text names a column; at least one must")
     wanted = {field: name for field, name in columns.model_dump().items() if name is not None}
     missing = [f"{name!r} (corpus.columns.{field})" for field, name in wanted.items() if name not in header]
     if missing:
@@ -58,25 +58,25 @@ def _demand_columns(columns: ColumnParams, header: tuple[str, ...], path: Path) 
         )
 
 
-def _utterance(row: Row, params: CorpusParams) -> Utterance:
-    """Return the row as an utterance. Raises _Unfit."""
+def _utterance(row: Row, params: CorpusParams, columns: ColumnParams, table: str) -> Utterance:
+    """Return the row as an utterance. Raises Unfit."""
     if row.problem:
-        raise _Unfit(row.problem)
-    cell = _cells(row.cells, params.columns)
-    emotion_raw = _demand(cell, "emotion", params.columns)
-    speaker = _demand(cell, "speaker", params.columns)
+        raise Unfit(row.problem)
+    cell = _cells(row.cells, columns)
+    emotion_raw = _demand(cell, "emotion", columns)
+    speaker = _demand(cell, "speaker", columns)
     audio, text = cell["audio"], cell["text"]
-    if audio is None and text is None:
-        raise _Unfit("neither audio nor text")
+    if audio is None and text is None and not params.features_only:
+        raise Unfit("neither audio nor text")
     if audio is not None:
-        audio = _inside(audio, params.table)
+        audio = _inside(audio, table)
     start_s, end_s = _times(cell) if audio is not None else (None, None)
     return Utterance(
         id=cell["id"] or _generated_id(audio, start_s, row.name),
         corpus=params.name,
         speaker=speaker,
         emotion_raw=emotion_raw,
-        emotion=_label(emotion_raw, params),
+        emotion=label_of(emotion_raw, params),
         split=_split(cell["split"]),
         session=cell["session"],
         dialogue=cell["dialogue"],
@@ -98,28 +98,17 @@ def _cells(cells: Mapping[str, str], columns: ColumnParams) -> dict[str, str | N
 def _demand(cell: Mapping[str, str | None], field: str, columns: ColumnParams) -> str:
     value = cell[field]
     if value is None:
-        raise _Unfit(f"no {field}: column {getattr(columns, field)!r} is empty")
+        raise Unfit(f"no {field}: column {getattr(columns, field)!r} is empty")
     return value
 
 
-def _label(raw: str, params: CorpusParams) -> str:
-    names = params.label_set.names
-    mapped = params.label_map.get(raw, raw if raw in names else "")
-    if mapped is None:
-        raise _Unfit(f"emotion {raw!r} {LEFT_OUT}")
-    if not mapped:
-        known = ", ".join(sorted({*params.label_map, *names}))
-        raise _Unfit(f"unknown emotion {raw[:SHOWN]!r}; known are {known} (add it to corpus.label_map)")
-    return mapped
-
-
 def _inside(audio: str, table: str) -> str:
-    """Return the audio's path relative to the corpus folder, normalised. Raises _Unfit when it leads out."""
+    """Return the audio's path relative to the corpus folder, normalised. Raises Unfit when it leads out."""
     if "\0" in audio:
-        raise _Unfit("audio path holds a NUL character")
+        raise Unfit("audio path holds a NUL character")
     path = posixpath.normpath(posixpath.join(posixpath.dirname(Path(table).as_posix()), audio))
     if posixpath.isabs(path) or path == ".." or path.startswith("../"):
-        raise _Unfit(
+        raise Unfit(
             f"audio {audio!r} lies outside the corpus folder, where DVC would not version it; "
             "move it in and give its path relative to the table"
         )
@@ -129,7 +118,7 @@ def _inside(audio: str, table: str) -> str:
 def _times(cell: Mapping[str, str | None]) -> tuple[Seconds | None, Seconds | None]:
     start_s, end_s = _seconds(cell["start_s"], "start_s"), _seconds(cell["end_s"], "end_s")
     if end_s is not None and end_s <= (start_s or 0.0):
-        raise _Unfit(f"end_s {end_s} is not after start_s {start_s or 0.0}")
+        raise Unfit(f"end_s {end_s} is not after start_s {start_s or 0.0}")
     return start_s, end_s
 
 
@@ -141,7 +130,7 @@ def _seconds(cell: str | None, field: str) -> Seconds | None:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise _Unfit(f"{field} {cell[:SHOWN]!r} is not a number of seconds, 0 or more")
+        raise Unfit(f"{field} {cell[:SHOWN]!r} is not a number of seconds, 0 or more")
     return value
 
 
@@ -151,7 +140,7 @@ def _turn(cell: str | None) -> int | None:
     try:
         return int(cell)
     except ValueError:
-        raise _Unfit(f"turn {cell[:SHOWN]!r} is not a whole number") from None
+        raise Unfit(f"turn {cell[:SHOWN]!r} is not a whole number") from None
 
 
 def _split(cell: str | None) -> Split | None:
@@ -160,7 +149,7 @@ def _split(cell: str | None) -> Split | None:
     for name in get_args(Split):
         if cell == name:
             return name  # type: ignore[no-any-return]
-    raise _Unfit(f"split {cell[:SHOWN]!r} is not one of {', '.join(SPLITS)}")
+    raise Unfit(f"split {cell[:SHOWN]!r} is not one of {', '.join(SPLITS)}")
 
 
 def _generated_id(audio: str | None, start_s: Seconds | None, row: str) -> str:

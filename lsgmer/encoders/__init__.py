@@ -10,14 +10,24 @@ import numpy as np
 
 from lsgmer.encoders.audio import SpeechTransformer
 from lsgmer.encoders.logmel import LogMel
+from lsgmer.encoders.precomputed import Precomputed, refusal
 from lsgmer.encoders.sources import copy_files, find_files, is_packed
 from lsgmer.encoders.speech_lstm import SpeechLstm
 from lsgmer.encoders.text import TextTransformer
-from lsgmer.errors import LsgmerError
+from lsgmer.errors import LsgmerError, PackagingRefused
 from lsgmer.params import AudioEncoderParams, TextEncoderParams
-from lsgmer.types import EncoderSpec, Waveform
+from lsgmer.types import EncoderSpec, Modality, Waveform
 
-__all__ = ["AudioEncoder", "TextEncoder", "build_audio", "build_text", "load_encoder", "pack_encoder"]
+__all__ = [
+    "AudioEncoder",
+    "Precomputed",
+    "TextEncoder",
+    "build_audio",
+    "build_precomputed",
+    "build_text",
+    "load_encoder",
+    "pack_encoder",
+]
 
 
 class AudioEncoder(Protocol):
@@ -34,15 +44,15 @@ class AudioEncoder(Protocol):
 
 
 class TextEncoder(Protocol):
-    """Turns words into token embeddings. Equal texts give equal bits, alone or among others."""
+    """Turns words into token embeddings. Equal texts behind equal words give equal bits, alone or among others."""
 
     @property
     def spec(self) -> EncoderSpec:
         """What made the embeddings."""
         ...
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray[Any, Any]]:
-        """Return token embeddings (T, D) float32 of each text."""
+    def encode(self, texts: Sequence[str], before: Sequence[Sequence[str]] | None = None) -> list[np.ndarray[Any, Any]]:
+        """Return token embeddings (T, D) float32 of each text, read behind the utterances `before` it, if any."""
         ...
 
 
@@ -84,6 +94,15 @@ def build_text(params: TextEncoderParams, root: Path, device: str = "cpu") -> Te
     return None if params.kind == "none" else TEXT_ENCODERS[params.kind](params, root, None, device)
 
 
+def build_precomputed(modality: Modality, params: AudioEncoderParams | TextEncoderParams, corpus: Path) -> Precomputed:
+    """Return the features that `params.source`, a file in folder `corpus`, holds. Raises LsgmerError."""
+    if params.source is None:
+        raise LsgmerError(
+            f"features.{modality}: kind precomputed needs a source: a .parquet or .npz file in corpus.path"
+        )
+    return Precomputed(modality, corpus / params.source, params.source)
+
+
 def load_encoder(
     spec: EncoderSpec, folder: Path | None = None, root: Path | None = None, device: str = "cpu"
 ) -> AudioEncoder | TextEncoder:
@@ -94,6 +113,8 @@ def load_encoder(
     to what the card says. Library versions and device may differ: compare `fingerprint`s to see whether
     they do. Raises LsgmerError.
     """
+    if spec.kind == "precomputed":
+        raise LsgmerError(refusal(spec))
     content: dict[str, Any] = {
         "kind": spec.kind,
         "source": spec.source,
@@ -101,10 +122,13 @@ def load_encoder(
         "layer": spec.layer,
         "sha256": spec.weights_sha256,
     }
-    content |= {key: spec.settings[key] for key in ("n_mels", "hop_ms", "max_tokens") if key in spec.settings}
+    known = ("n_mels", "hop_ms", "max_tokens", "context")
+    content |= {key: spec.settings[key] for key in known if key in spec.settings}
+    if layers := spec.settings.get("layers"):
+        content["layers"] = tuple(layers)
     if spec.kind == "speech_lstm":
-        content |= {"layers": tuple(spec.settings["layers"]), "prosody": spec.settings["prosody"] is not None}
-        content |= {"level_dbfs": spec.settings["level_dbfs"]}
+        content["prosody"] = spec.settings["prosody"] is not None
+        content["level_dbfs"] = spec.settings["level_dbfs"]
     encoder: AudioEncoder | TextEncoder
     if spec.modality == "audio" and spec.kind in AUDIO_ENCODERS:
         audio = AudioEncoderParams.model_validate(content)
@@ -119,7 +143,12 @@ def load_encoder(
 
 
 def pack_encoder(spec: EncoderSpec, destination: Path, root: Path | None = None) -> None:
-    """Copy the files of a folder or hub encoder to `destination`; nothing for logmel and package sources."""
+    """Copy the files of a folder or hub encoder to `destination`; nothing for logmel and package sources.
+
+    Raises PackagingRefused for precomputed features: no package can carry what made them.
+    """
+    if spec.kind == "precomputed":
+        raise PackagingRefused(refusal(spec))
     if spec.kind != "transformers" or not is_packed(spec.source):
         return
     copy_files(find_files(spec.source, spec.revision, spec.weights_sha256, root or Path.cwd()), destination)

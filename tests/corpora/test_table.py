@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from lsgmer.corpora import CORPORA, read_corpus
 from lsgmer.errors import LsgmerError, ParamsError
-from lsgmer.params import CorpusParams, load_params
+from lsgmer.overlays import read_layers
+from lsgmer.params import CorpusParams
 from lsgmer.types import CorpusReading
 
 ROOT = Path(__file__).parents[2]
@@ -201,7 +202,7 @@ def test_every_row_is_an_utterance_or_rejected(
 
 @pytest.mark.real
 def test_nemo_reads_wholly() -> None:
-    corpus = load_params(ROOT / "params" / "nemo.yaml").corpus
+    corpus = read_layers(ROOT / "params.yaml", ROOT / "params" / "nemo.yaml")[1].corpus
     folder = (ROOT / corpus.path).resolve()
     if not folder.is_dir():
         pytest.skip(f"the recordings are not here: {folder}")
@@ -212,6 +213,6 @@ def test_nemo_reads_wholly() -> None:
 
 
 def test_nemo_params_are_whole() -> None:
-    nemo = load_params(ROOT / "params" / "nemo.yaml")
+    nemo = read_layers(ROOT / "params.yaml", ROOT / "params" / "nemo.yaml")[1]
     assert (nemo.corpus.synthesize, nemo.manifest.split, nemo.package.name) == ((), "speaker", "lsgmer-nemo")
     assert set(nemo.corpus.expected_counts) == set(nemo.corpus.label_set.names)

@@ -116,7 +116,11 @@ def sources() -> list[str]:
     """Return the project's files: tracked ones, and new ones that git does not ignore."""
     asked = ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "-z"]
     listed = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\0")
-    return [name for name in listed if name and (ROOT / name).is_file() and not name.startswith(("tests/", "dvc.lock"))]
+    return [name for name in listed if name and (ROOT / name).is_file() and not _left_out(name)]
+
+
+def _left_out(name: str) -> bool:
+    return name.startswith("tests/") or name.endswith("dvc.lock")
 
 
 def processes_in(root: Path) -> list[str]:

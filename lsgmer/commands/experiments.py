@@ -1,0 +1,50 @@
+"""`lsgmer experiments`: run the studies of experiments/params.yaml, and write what they found."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from lsgmer.errors import LsgmerError, ParamsError
+from lsgmer.experiments.plan import FOLDER, load_plan
+
+
+def run(root: Path, quick: bool, jobs: int | None, grid: str | None) -> None:
+    """Bring the cells up to date. Raises LsgmerError outside the project, or when a cell fails."""
+    from lsgmer.experiments import grid as grids
+    from lsgmer.stages import check_workspace
+
+    check_workspace(root)
+    try:
+        grids.run(root, quick, jobs or _cores(), grid)
+    except KeyboardInterrupt:
+        print("\nstopped: finished cells and epochs are kept; the same command goes on there", file=sys.stderr)
+        sys.exit(130)
+    print("\nnext  lsgmer experiments report" + (" --quick" if quick else ""))
+
+
+def report(root: Path, quick: bool, grid: str | None, out: Path, picture: str) -> None:
+    """Write the report of all finished cells to `out`, pictures beside it, and say what is missing."""
+    from lsgmer.experiments import report as reports
+
+    if picture not in ("png", "svg"):
+        raise ParamsError(f"--pictures {picture}: png or svg")
+    plan = load_plan(root)
+    cells = plan.cells(quick, grid)
+    if not cells:
+        raise LsgmerError(f"{FOLDER}/params.yaml: grid {grid} has no cell; fill its lists")
+    options = [
+        " --quick" if quick else "",
+        f" --grid {grid}" if grid else "",
+        f" --out {out}",
+        f" --pictures {picture}",
+    ]
+    notes = reports.write(root, plan, cells, root / out, picture, "lsgmer experiments report" + "".join(options))
+    for note in notes:
+        print(f"incomplete: {note}")
+    print(f"wrote {out} and its pictures in {out.with_suffix('')}/")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

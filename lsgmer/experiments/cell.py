@@ -1,0 +1,235 @@
+"""Stage `cell` of experiments/dvc.yaml: one variant on one fold with one seed, measured on that fold's test part."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+from pydantic import ValidationError
+
+from lsgmer.batching import FeatureSplit
+from lsgmer.controls import fit_linear
+from lsgmer.errors import LsgmerError
+from lsgmer.experiments.plan import FOLDER, Cell, Plan, Variant, cell_params, load_plan
+from lsgmer.experiments.protocols import Fold, Unit, fold_of
+from lsgmer.fitting import fit
+from lsgmer.normalise import speaker_normalised
+from lsgmer.params import Params
+from lsgmer.parts import join, select, shuffled_labels
+from lsgmer.paths import write_atomically
+from lsgmer.predictor import consistency, predict_split
+from lsgmer.runtime import guarded, set_threads
+from lsgmer.types import SPLITS, Modality, Record, Split, digest
+
+Array = np.ndarray[Any, Any]
+CARD, PREDICTIONS, FUSED = "cell.json", "predictions.parquet", "fused.npz"
+SECTIONS = ("runtime", "model", "objective", "train", "controls")
+BATCH = 64
+
+
+class CellCard(Record):
+    """cell.json: what a cell was, on what, and how its training went; its answers are in predictions.parquet.
+
+    `settings_sha256` is of every setting that decides the answers, so that a report can leave out stale cells.
+    """
+
+    format: Literal["lsgmer-cell/1"] = "lsgmer-cell/1"
+    study: str
+    variant: str
+    fold: int
+    seed: int
+    protocol: str
+    labels: tuple[str, ...]
+    counts: dict[Split, int]
+    shared_speakers: int
+    parameters: int
+    best_epoch: int | None
+    history: tuple[dict[str, float], ...]
+    manifest_sha256: str
+    feature_sha256: str
+    settings_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a variant says of the test part: probabilities (N, C), and what only LSGMER has (None otherwise)."""
+
+    probabilities: Array
+    attribution: Array | None = None
+    consistency: Array | None = None
+    fused: Array | None = None
+    label_embeddings: Array | None = None
+    history: tuple[dict[str, float], ...] = ()
+    best_epoch: int | None = None
+    parameters: int = 0
+
+
+def run(root: Path, cell: Cell) -> None:
+    """Train and measure `cell`, into experiments/data/cells/NAME. Raises LsgmerError."""
+    plan, started = load_plan(root), time.monotonic()
+    params, study, variant = cell_params(root, plan, cell), plan.studies[cell.study], plan.variants[cell.variant]
+    set_threads(params.runtime.threads)
+    whole, units = read_source(root / FOLDER / "data" / "features" / study.source)
+    if study.normalise == "speaker" and "audio" in whole.dimensions:
+        whole = speaker_normalised(whole, "audio")
+    protocol = plan.sources[study.source].protocol
+    fold = fold_of(units, protocol, cell.fold)
+    scratch = root / FOLDER / ".lsgmer" / "scratch" / "cells" / cell.name
+    answers = answer(whole, fold, variant, params, scratch)
+    card = CellCard(
+        study=cell.study,
+        variant=cell.variant,
+        fold=cell.fold,
+        seed=cell.seed,
+        protocol=protocol.title,
+        labels=whole.label_set.names,
+        counts={split: len(fold.of(split)) for split in SPLITS},
+        shared_speakers=len(fold.shared_speakers),
+        parameters=answers.parameters,
+        best_epoch=answers.best_epoch,
+        history=answers.history,
+        manifest_sha256=whole.manifest_sha256,
+        feature_sha256=whole.sha256,
+        settings_sha256=settings_sha256(root, plan, cell),
+    )
+    write(cell_folder(root, cell), card, whole, fold, answers, variant.keep_fused)
+    shutil.rmtree(scratch, ignore_errors=True)
+    seconds = root / FOLDER / ".lsgmer" / "seconds" / cell.name
+    write_atomically(seconds, f"{time.monotonic() - started:.1f}\n")
+    right = answers.probabilities.argmax(1) == whole.labels[fold.test]
+    print(f"{cell.name}: accuracy {right.mean():.3f} on {len(right)} test utterances", flush=True)
+
+
+def cell_folder(root: Path, cell: Cell) -> Path:
+    """Return where a cell's results lie."""
+    return root / FOLDER / "data" / "cells" / cell.name
+
+
+def settings_sha256(root: Path, plan: Plan, cell: Cell) -> str:
+    """Return the digest of all that the plan says about a cell: its parameters, protocol, variant and study."""
+    study = plan.studies[cell.study]
+    chosen = {
+        "params": cell_params(root, plan, cell).sections(*SECTIONS, "features"),
+        "protocol": plan.sources[study.source].protocol.model_dump(mode="json"),
+        "variant": plan.variants[cell.variant].model_dump(mode="json", exclude={"title"}),
+        "normalise": study.normalise,
+        "fold": cell.fold,
+    }
+    return digest(chosen)
+
+
+def read_source(folder: Path) -> tuple[FeatureSplit, list[Unit]]:
+    """Return all utterances of a prepared source, and what a protocol may know of each."""
+    parts = [FeatureSplit.load(folder / split) for split in SPLITS]
+    whole = join(parts)
+    splits = [part.split for part in parts for _ in range(len(part))]
+    return whole, [Unit(*row) for row in zip(whole.speakers, whole.sessions, splits, strict=True)]
+
+
+def answer(whole: FeatureSplit, fold: Fold, variant: Variant, params: Params, scratch: Path) -> Answers:
+    """Train `variant` on the fold's train and valid parts; only then look at its test part, once."""
+    train, valid = select(whole, fold.train, "train"), select(whole, fold.valid, "valid")
+    if variant.shuffle_labels:
+        train = shuffled_labels(train, params.runtime.seed)
+        valid = shuffled_labels(valid, params.runtime.seed)
+    prior = np.bincount(train.labels, minlength=len(train.label_set)) / len(train)
+    if variant.kind == "majority":
+        return Answers(np.tile(prior, (len(fold.test), 1)))
+    if variant.kind == "linear":
+        linear = fit_linear(train, params.controls.linear_c, params.runtime.seed)
+        return Answers(linear.probabilities(select(whole, fold.test, "test")))
+    groups: list[tuple[Modality, ...]] = [variant.modalities]
+    if variant.kind == "late":
+        groups = [(name,) for name in variant.modalities]
+    made = [_lsgmer(whole, fold, train, valid, params, group, scratch, prior) for group in groups]
+    return made[0] if len(made) == 1 else _averaged(made)
+
+
+def _lsgmer(
+    whole: FeatureSplit,
+    fold: Fold,
+    train: FeatureSplit,
+    valid: FeatureSplit,
+    params: Params,
+    modalities: tuple[Modality, ...],
+    scratch: Path,
+    prior: Array,
+) -> Answers:
+    if not any(name in whole.dimensions for name in modalities):
+        raise LsgmerError(f"the features have no {' and no '.join(modalities)}: leave this variant out of the grid")
+    fitted = fit(train, valid, params, modalities, scratch)
+    outputs = predict_split(fitted.model, select(whole, fold.test, "test"), BATCH)
+    readable = outputs.readable[:, None]
+    return Answers(
+        probabilities=np.where(readable, outputs.probabilities, prior),
+        attribution=outputs.attribution,
+        consistency=outputs.consistency,
+        fused=outputs.fused,
+        label_embeddings=fitted.model.memory.shadow.numpy(),
+        history=tuple(fitted.history),
+        best_epoch=int(fitted.card["best_epoch"]),
+        parameters=sum(parameter.numel() for parameter in fitted.model.parameters()),
+    )
+
+
+def _averaged(made: list[Answers]) -> Answers:
+    """Late fusion: the mean of what separately trained models say."""
+    probabilities = np.mean([found.probabilities for found in made], axis=0)
+    attributions = [found.attribution for found in made if found.attribution is not None]
+    attribution = np.mean(attributions, axis=0)
+    return Answers(
+        probabilities=probabilities,
+        attribution=attribution,
+        consistency=consistency(attribution, probabilities),
+        parameters=sum(found.parameters for found in made),
+    )
+
+
+def write(folder: Path, card: CellCard, whole: FeatureSplit, fold: Fold, answers: Answers, keep_fused: bool) -> None:
+    """Write cell.json, predictions.parquet and, where asked, fused.npz to `folder`; the same bytes every time."""
+    floats = pa.list_(pa.float32())
+    columns: dict[str, Any] = {
+        "id": pa.array([whole.ids[row] for row in fold.test]),
+        "speaker": pa.array([whole.speakers[row] for row in fold.test]),
+        "label": pa.array(whole.labels[fold.test], pa.int64()),
+        "probabilities": pa.array(answers.probabilities.tolist(), floats),
+    }
+    if answers.attribution is not None and answers.consistency is not None:
+        columns["attribution"] = pa.array(answers.attribution.tolist(), floats)
+        columns["consistency"] = pa.array(answers.consistency.tolist(), pa.float32())
+    content = io.BytesIO()
+    parquet.write_table(pa.table(columns), content, compression="zstd")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / PREDICTIONS, content.getvalue())
+    if keep_fused and answers.fused is not None and answers.label_embeddings is not None:
+        content = io.BytesIO()
+        np.savez(content, fused=answers.fused.astype(np.float16), labels=answers.label_embeddings)
+        write_atomically(folder / FUSED, content.getvalue())
+    write_atomically(folder / CARD, card.to_json())
+
+
+def load_card(folder: Path) -> CellCard:
+    """Read cell.json. Raises LsgmerError when it is absent or not a cell's."""
+    try:
+        return CellCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise LsgmerError(f"{folder / CARD}: no readable cell ({error}); run `lsgmer experiments run`") from None
+
+
+def main() -> None:
+    """Run the cell GRID STUDY VARIANT FOLD SEED; the current folder is the project's experiments/."""
+    grid, study, variant, fold, seed = sys.argv[1:]
+    cell = Cell(grid, study, variant, int(fold), int(seed))
+    guarded(cell.name, lambda workspace: run(workspace.root.parent, cell))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""`lsgmer experiments run`: the stages of experiments/dvc.yaml, several one-thread processes side by side.
+
+DVC runs one stage at a time; here each worker walks `dvc repro --single-item` over its own cells. What comes out is
+what a plain `dvc repro experiments/dvc.yaml` makes, and that finds nothing left to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lsgmer import stages
+from lsgmer.errors import LsgmerError
+from lsgmer.experiments.plan import FOLDER, Cell, load_plan
+from lsgmer.paths import write_atomically
+from lsgmer.runtime import track
+
+PIPELINE = f"{FOLDER}/dvc.yaml"
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def run(root: Path, quick: bool, jobs: int, grid: str | None) -> None:
+    """Bring the cells of all grids (or one; or the quick part) up to date in `jobs` processes.
+
+    A cell that fails leaves its log and does not stop the others; finished cells are never run again.
+    Raises LsgmerError that names the failed ones.
+    """
+    plan = load_plan(root)
+    cells = plan.cells(quick, grid)
+    if not cells:
+        raise LsgmerError(
+            f"{FOLDER}/params.yaml: grid {grid or 'quick' if quick else grid} has no cell; fill its lists"
+        )
+    with _alone(root), _children() as children:
+        began = time.monotonic()
+        for source in dict.fromkeys(plan.studies[cell.study].source for cell in cells):
+            _features(root, source, children)
+        stale = _out_of_date(root)
+        todo = [cell for cell in cells if cell.stage in stale]
+        print(f"{len(cells) - len(todo)} of {len(cells)} cells are up to date; {len(todo)} to run", flush=True)
+        failed = _walk(root, todo, jobs, children)
+        if todo:
+            _note_time(root, quick, grid, jobs, len(todo), time.monotonic() - began)
+    if failed:
+        named = "\n".join(f"  {cell.name}: {_log(root, cell)}" for cell in failed[:5])
+        raise LsgmerError(f"{len(failed)} of {len(todo)} cells failed; the others are kept. Their logs:\n{named}")
+
+
+@dataclass(slots=True)
+class Children:
+    """The processes that are running, so that Ctrl-C can end them; `ended` tells workers to start no more."""
+
+    running: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    ended: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def call(self, command: list[str], root: Path, log: Path | None) -> int:
+        """Run `command` in its own process group, its output to `log` (None: to the screen); return its code."""
+        environment = {**stages.environment(), **ONE_THREAD}
+        with log.open("wb") if log else nullcontext() as output:
+            with self.lock:
+                if self.ended.is_set():
+                    return 1
+                process = subprocess.Popen(
+                    command, cwd=root, env=environment, stdout=output, stderr=output, start_new_session=True
+                )
+                self.running.add(process)
+            code = process.wait()
+        with self.lock:
+            self.running.discard(process)
+        return code
+
+    def end(self) -> None:
+        """Interrupt what runs: finished epochs are kept, and the next run goes on there."""
+        self.ended.set()
+        with self.lock:
+            for process in self.running:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGINT)
+
+
+def _features(root: Path, source: str, children: Children) -> None:
+    command = [*stages.DVC, "--wait-for-lock", "repro", "--single-item", f"{PIPELINE}:features@{source}"]
+    if children.call(command, root, None):
+        raise LsgmerError(f"the features of source {source} could not be made: see above")
+
+
+def _out_of_date(root: Path) -> frozenset[str]:
+    """Return the stages that DVC would run, without the path of their file."""
+    answer = json.loads(stages.ask(root, "status", PIPELINE, "--json").strip().splitlines()[-1])
+    return frozenset(name.rpartition(":")[2] for name in answer)
+
+
+def _walk(root: Path, todo: list[Cell], jobs: int, children: Children) -> list[Cell]:
+    """Run `todo` in `jobs` workers, with progress; return the cells that failed."""
+    waiting: queue.SimpleQueue[Cell] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Cell, int]] = queue.SimpleQueue()
+    for cell in todo:
+        waiting.put(cell)
+
+    def work() -> None:
+        with suppress(queue.Empty):
+            while True:
+                cell = waiting.get_nowait()
+                command = [*stages.DVC, "--wait-for-lock", "repro", "--single-item", f"{PIPELINE}:{cell.stage}"]
+                done.put((cell, children.call(command, root, _log(root, cell))))
+
+    _log(root, todo[0]).parent.mkdir(parents=True, exist_ok=True) if todo else None
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(todo)))]
+    for worker in workers:
+        worker.start()
+    failed = []
+    for _ in track(range(len(todo)), len(todo), "cells"):
+        cell, code = done.get()
+        if code:
+            failed.append(cell)
+            print(f"{cell.name} failed: {_last_line(_log(root, cell))}", file=sys.stderr, flush=True)
+    return failed
+
+
+def _log(root: Path, cell: Cell) -> Path:
+    return root / FOLDER / ".lsgmer" / "logs" / f"{cell.name}.log"
+
+
+def _last_line(path: Path) -> str:
+    lines = [line for line in path.read_text(errors="replace").splitlines() if "error" in line.lower()]
+    return lines[0] if lines else "see its log"
+
+
+def _note_time(root: Path, quick: bool, grid: str | None, jobs: int, cells: int, seconds: float) -> None:
+    """Keep how long the last run of this kind took, for the report."""
+    name = f"{'quick' if quick else 'full'}-{grid or 'all'}"
+    note = {"cells": cells, "jobs": jobs, "seconds": round(seconds, 1)}
+    write_atomically(root / FOLDER / ".lsgmer" / "runs" / f"{name}.json", json.dumps(note) + "\n")
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    folder = root / FOLDER / ".lsgmer"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LsgmerError("`lsgmer experiments run` is at work here already; wait for it to end") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _children() -> Iterator[Children]:
+    """Yield the processes of a run; whatever ends it ends them."""
+    children = Children()
+    try:
+        yield children
+    finally:
+        children.end()

@@ -1,0 +1,183 @@
+"""experiments/params.yaml as strict frozen models: sources, studies, variants, and the grids of cells to run."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+
+from lsgmer.errors import ParamsError
+from lsgmer.overlays import read_layers
+from lsgmer.params import Params, Section, Share, explain, override, parse_params, read_yaml
+from lsgmer.types import MODALITIES, Modality
+
+FOLDER = "experiments"
+LEAKY = "leaky_random_utterances"
+METRICS = ("balanced_accuracy", "weighted_f1")
+
+
+class Protocol(Section):
+    """How a corpus is divided. Only `official` and the leaky one may put a speaker on both sides.
+
+    `official`: the corpus's own train, valid and test. `holdout`: one division by a salted hash of the speaker or
+    session. `loso`: leave one speaker (session) out, or k `folds` of them; validation takes the next `valid_groups`
+    of the training part. `leaky_random_utterances`: what much of the literature does, for comparison; reports say so.
+    """
+
+    kind: Literal["official", "holdout", "loso", "leaky_random_utterances"]
+    by: Literal["speaker", "session"] = "speaker"
+    folds: PositiveInt | None = None
+    valid_groups: PositiveInt = 1
+    valid_share: Share = 0.2
+    test_share: Share = 0.2
+    salt: str = "lsgmer-1"
+
+    @property
+    def title(self) -> str:
+        """The protocol in words, as every report shows it."""
+        return {
+            "official": "official split",
+            "holdout": f"held-out {self.by}s",
+            "loso": f"leave one {self.by} out" if self.folds is None else f"{self.folds} folds of {self.by}s",
+            LEAKY: "LEAKY: random split by utterance, speakers on both sides",
+        }[self.kind]
+
+
+class Source(Section):
+    """A corpus with its encoders: the project's params.yaml, `params` (an overlay) over it, and `set` over both.
+
+    `corpus` is corpus.path again, because DVC must see it; both are relative to the project.
+    """
+
+    params: str
+    corpus: str
+    protocol: Protocol
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+class Study(Section):
+    """What is asked of a source: the settings chosen for it, audio normalised by speaker or not, the main metric."""
+
+    title: str
+    source: str
+    metric: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"
+    normalise: Literal["none", "speaker"] = "none"
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+class Variant(Section):
+    """One row of the table: LSGMER with some settings, or a baseline. `late` averages the audio and the text model."""
+
+    title: str
+    kind: Literal["lsgmer", "late", "linear", "majority"] = "lsgmer"
+    modalities: tuple[Modality, ...] = MODALITIES
+    set: dict[str, Any] = Field(default_factory=dict)
+    shuffle_labels: bool = False
+    keep_fused: bool = False
+
+
+class Grid(Section):
+    """Studies x variants x folds x seeds: the matrix of one stage in experiments/dvc.yaml."""
+
+    studies: tuple[str, ...]
+    variants: tuple[str, ...]
+    folds: tuple[NonNegativeInt, ...]
+    seeds: tuple[NonNegativeInt, ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """One training run, or one baseline: its results lie in data/cells/NAME."""
+
+    grid: str
+    study: str
+    variant: str
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """STUDY-VARIANT-FOLD-SEED, as DVC names the stage."""
+        return f"{self.study}-{self.variant}-{self.fold}-{self.seed}"
+
+    @property
+    def stage(self) -> str:
+        """The DVC stage, GRID@NAME."""
+        return f"{self.grid}@{self.name}"
+
+
+class Plan(Section):
+    """All of experiments/params.yaml."""
+
+    sources: dict[str, Source]
+    studies: dict[str, Study]
+    variants: dict[str, Variant]
+    grids: dict[str, Grid]
+    quick: dict[str, Grid]
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Plan:
+        for name, study in self.studies.items():
+            if study.source not in self.sources:
+                raise ValueError(f"studies.{name}.source: {study.source!r} is none of {sorted(self.sources)}")
+        for where, grids in (("grids", self.grids), ("quick", self.quick)):
+            for name, grid in grids.items():
+                for kind, known in (("studies", self.studies), ("variants", self.variants)):
+                    if unknown := sorted(set(getattr(grid, kind)) - known.keys()):
+                        raise ValueError(f"{where}.{name}.{kind}: {unknown} is none of {sorted(known)}")
+        for name, grid in self.quick.items():
+            if not {*_product(name, grid)} <= {*_product(name, self.grids[name])}:
+                raise ValueError(f"quick.{name} must be a part of grids.{name}")
+        return self
+
+    def cells(self, quick: bool = False, grid: str | None = None) -> list[Cell]:
+        """Return the cells of all grids (or of one), in the order of the file: of the quick grid where asked."""
+        grids = self.quick if quick else self.grids
+        if grid is not None and grid not in self.grids:
+            raise ParamsError(f"there is no grid {grid!r} in {FOLDER}/params.yaml; there are {', '.join(self.grids)}")
+        return [cell for name, given in grids.items() if grid in (None, name) for cell in _product(name, given)]
+
+
+def load_plan(root: Path) -> Plan:
+    """Read experiments/params.yaml of the project at `root`. Raises ParamsError that names the key."""
+    path = root / FOLDER / "params.yaml"
+    try:
+        return Plan.model_validate_json(json.dumps(read_yaml(path)))
+    except ValidationError as error:
+        lines = "".join(f"\n  {explain(item, Plan)}" for item in error.errors())
+        raise ParamsError(f"{path}: {error.error_count()} problem(s){lines}") from None
+
+
+def source_params(root: Path, source: Source) -> tuple[dict[str, Any], Params]:
+    """Return the parameters of a source, as plain values and checked: params.yaml, its overlay, its settings.
+
+    Raises ParamsError.
+    """
+    content, params = read_layers(root / "params.yaml", root / source.params, _settings(source.set))
+    if params.corpus.path != source.corpus:
+        raise ParamsError(
+            f"{source.params}: corpus.path is {params.corpus.path!r}, {FOLDER}/params.yaml says {source.corpus!r}: "
+            "both must name one folder, since DVC watches the second"
+        )
+    return content, params
+
+
+def cell_params(root: Path, plan: Plan, cell: Cell) -> Params:
+    """Return the parameters a cell trains with: its source's, then its study's, then its variant's, then the seed."""
+    study, variant = plan.studies[cell.study], plan.variants[cell.variant]
+    content, _ = source_params(root, plan.sources[study.source])
+    settings = [*_settings(study.set), *_settings(variant.set), f"runtime.seed={cell.seed}", "runtime.threads=1"]
+    return parse_params(override(content, settings), f"{FOLDER}/params.yaml: cell {cell.name}")
+
+
+def _settings(given: dict[str, Any]) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in given.items()]
+
+
+def _product(name: str, grid: Grid) -> list[Cell]:
+    parts = (grid.studies, grid.variants, grid.folds, grid.seeds)
+    return [Cell(name, *combination) for combination in itertools.product(*parts)]

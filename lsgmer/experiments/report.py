@@ -1,0 +1,222 @@
+"""`lsgmer experiments report`: every finished cell as tables and pictures, Markdown that needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lsgmer import plots
+from lsgmer.errors import LsgmerError
+from lsgmer.experiments import statistics
+from lsgmer.experiments.plan import Cell, Plan, Protocol, Study
+from lsgmer.experiments.results import Run, StudyResults, collect, fused_of
+from lsgmer.lineage import source_state
+from lsgmer.metrics import aurc, confusion, expected_calibration_error
+from lsgmer.paths import write_atomically
+from lsgmer.report import span, table
+
+Array = np.ndarray[Any, Any]
+REFERENCE = "full"
+RESAMPLES, SEED, BINS = 2000, 0, 10
+ALPHA = 0.05
+SHORT = {"balanced_accuracy": "UA", "weighted_f1": "weighted F1", "accuracy": "WA"}
+CLAIMS = {
+    "without_lse": "Label signal enhancement (LSE)",
+    "without_ma": "The moving average of the label embeddings (MA)",
+    "without_apc": "Attribution-prediction consistency (APC)",
+    "random_labels": "Starting the label embeddings from their descriptions",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One variant in a study's table; `gap` is against the reference, with Holm's p over the table."""
+
+    variant: str
+    runs: tuple[Run, ...]
+    gap: statistics.Difference | None = None
+    p_holm: float | None = None
+
+
+def write(root: Path, plan: Plan, cells: Sequence[Cell], out: Path, picture: str, command: str) -> list[str]:
+    """Write the report to `out` and its pictures (`picture` is "png" or "svg") to a folder beside it.
+
+    Returns what a person should know: cells that are missing or stale. Raises LsgmerError when no cell is finished.
+    """
+    studies = [collect(root, plan, name, cells) for name in dict.fromkeys(cell.study for cell in cells)]
+    finished = [results for results in studies if results.runs]
+    if not finished:
+        raise LsgmerError("no study has a variant with all of its folds; run `lsgmer experiments run` first")
+    notes = [
+        f"{s.name}: {s.missing} cells are missing, {s.stale} are of other settings"
+        for s in studies
+        if s.missing or s.stale
+    ]
+    parts = [_head(root, command, studies, notes)]
+    for results in finished:
+        parts += _study(plan, results, out.with_suffix(""), picture)
+    write_atomically(out, "\n\n".join(part for part in parts if part) + "\n")
+    return notes
+
+
+def rows_of(results: StudyResults, study: Study) -> list[Row]:
+    """Return a row per variant, in the order of the cells; each but the reference is compared with it."""
+    reference = results.runs.get(REFERENCE)
+    if reference is None:
+        return [Row(variant, runs) for variant, runs in results.runs.items()]
+    truth, count = reference[0].truth, len(results.labels)
+    drawn = statistics.draw(truth, RESAMPLES, SEED)
+    gaps = {
+        variant: statistics.difference(
+            drawn, truth, [run.guess for run in runs], [run.guess for run in reference], count, study.metric
+        )
+        for variant, runs in results.runs.items()
+        if variant != REFERENCE
+    }
+    adjusted = dict(zip(gaps, statistics.holm([gap.p for gap in gaps.values()]), strict=True))
+    return [Row(variant, runs, gaps.get(variant), adjusted.get(variant)) for variant, runs in results.runs.items()]
+
+
+def _head(root: Path, command: str, studies: Sequence[StudyResults], notes: Sequence[str]) -> str:
+    state = source_state(root)
+    code = (
+        "no git" if state.commit is None else state.commit[:12] + (" with uncommitted changes" if state.dirty else "")
+    )
+    seconds = sum(results.seconds for results in studies)
+    lines = [
+        "# Results",
+        f"Written by `{command}` from code {code} (source sha256 {state.source_sha256[:12]}); every number "
+        f"here comes out of it. The cells took {seconds / 60:.0f} minutes of one-thread processes, training and test.",
+        "UA is balanced accuracy, WA accuracy; ± is the standard deviation over seeds where there are several, and of "
+        "folds otherwise. In brackets: 95% bootstrap intervals over test utterances, stratified by class, paired with "
+        "`full`: they hold for these speakers and these trained models. p: two-sided, Holm-adjusted over the table.",
+        *(f"**Incomplete**: {note}." for note in notes),
+    ]
+    return "\n\n".join(lines)
+
+
+def _study(plan: Plan, results: StudyResults, folder: Path, picture: str) -> list[str]:
+    study = plan.studies[results.name]
+    protocol = plan.sources[study.source].protocol
+    rows = rows_of(results, study)
+    parts = [f"## {study.title}", _protocol(results, study, protocol), _table(plan, results, rows, study)]
+    parts += [_claims(rows, study), _trust(results), _pictures(results, study, folder, picture)]
+    return parts
+
+
+def _protocol(results: StudyResults, study: Study, protocol: Protocol) -> str:
+    cards = results.cards
+    run = next(iter(results.runs.values()))[0]
+    shared = max(card.shared_speakers for card in cards)
+    counts = run.cards[0].counts
+    text = (
+        f"Protocol: **{protocol.title}**. {len(run.ids)} test utterances, {len(results.labels)} classes "
+        f"({', '.join(results.labels)}), {len(run.cards)} fold(s); the first has {counts['train']} training and "
+        f"{counts['valid']} validation utterances. Compared on {SHORT[study.metric]}. "
+        f"{results.seconds / 60:.1f} minutes of one thread."
+    )
+    if study.normalise == "speaker":
+        text += " Audio is normalised by speaker, with all of a speaker's utterances and no label."
+    if shared:
+        text += f" **{shared} test speakers are heard in training or validation: not speaker-independent.**"
+    return text
+
+
+def _table(plan: Plan, results: StudyResults, rows: Sequence[Row], study: Study) -> str:
+    count = len(results.labels)
+    against = f"{SHORT[study.metric]} minus full"
+    header = ("variant", "seeds", "UA", "WA", "weighted F1", "ECE", against, "p")
+    lines = []
+    for row in rows:
+        cells = [plan.variants[row.variant].title, str(len(row.runs))]
+        cells += [_spread(row.runs, metric, count) for metric in ("balanced_accuracy", "accuracy", "weighted_f1")]
+        cells.append(f"{np.mean([_ece(run) for run in row.runs]):.3f}")
+        cells += ["", ""] if row.gap is None else [span(row.gap.interval, "+"), f"{row.p_holm:.3f}"]
+        lines.append(tuple(cells))
+    return table(header, lines)
+
+
+def _spread(runs: Sequence[Run], metric: str, labels: int) -> str:
+    """Return "mean ± sd": over seeds; with a single one over folds, if there are several."""
+    values = [statistics.score(run.truth, run.guess, labels, metric) for run in runs]
+    mean, deviation = statistics.spread(values)
+    folds = np.unique(runs[0].fold)
+    if deviation is None and len(folds) > 1:
+        run = runs[0]
+        parts = [(run.truth[run.fold == fold], run.guess[run.fold == fold]) for fold in folds]
+        deviation = statistics.spread([statistics.score(*part, labels, metric) for part in parts])[1]
+    return f"{mean:.3f}" if deviation is None else f"{mean:.3f} ± {deviation:.3f}"
+
+
+def _claims(rows: Sequence[Row], study: Study) -> str:
+    """Say of each part of the method whether leaving it out was measurably worse, better or neither."""
+    reference = next((row for row in rows if row.variant == REFERENCE), None)
+    if reference is None:
+        return ""
+    lines = []
+    for row in rows:
+        if row.variant not in CLAIMS or row.gap is None or row.p_holm is None:
+            continue
+        gain = -row.gap.interval.value
+        verdict = "no measurable difference" if row.p_holm >= ALPHA else "helps" if gain > 0 else "hurts"
+        eces = [float(np.mean([_ece(run) for run in found.runs])) for found in (reference, row)]
+        line = f"- {CLAIMS[row.variant]}: {gain:+.3f} {SHORT[study.metric]}, **{verdict}** (p {row.p_holm:.3f})"
+        line += f"; ECE {eces[0]:.3f} with it, {eces[1]:.3f} without"
+        if len(row.runs) > 1 and len(reference.runs) > 1:
+            with_it, without = (_deviation(found.runs, study.metric) for found in (reference, row))
+            line += f"; deviation over {len(row.runs)} seeds {with_it:.4f} with it, {without:.4f} without"
+        lines.append(line + ".")
+    return "\n".join(["### Does each part pay?\n", *lines]) if lines else ""
+
+
+def _deviation(runs: Sequence[Run], metric: str) -> float:
+    labels = runs[0].probabilities.shape[1]
+    return statistics.spread([statistics.score(run.truth, run.guess, labels, metric) for run in runs])[1] or 0.0
+
+
+def _trust(results: StudyResults) -> str:
+    """Compare consistency with plain confidence as a score of trust: AURC, lower is better."""
+    lines = []
+    for variant, runs in results.runs.items():
+        if np.isnan(runs[0].consistency).any():
+            continue
+        gaps = [_aurc(run, "consistency") - _aurc(run, "probability") for run in runs]
+        cells = [f"{np.mean([_aurc(run, score) for run in runs]):.4f}" for score in ("consistency", "probability")]
+        lines.append((variant, *cells, f"{np.mean(gaps):+.4f}"))
+    if not lines:
+        return ""
+    header = ("variant", "AURC by consistency", "AURC by largest probability", "difference")
+    return "### Does the consistency score know when it is wrong?\n\n" + table(header, lines)
+
+
+def _aurc(run: Run, score: str) -> float:
+    values = run.consistency if score == "consistency" else run.probabilities.max(1)
+    return aurc(run.guess == run.truth, values)
+
+
+def _ece(run: Run) -> float:
+    return expected_calibration_error(run.truth, run.probabilities, BINS)
+
+
+def _pictures(results: StudyResults, study: Study, folder: Path, picture: str) -> str:
+    """Draw the reference variant: confusion, learning curves, trust, and fused features with label embeddings."""
+    runs = results.runs.get(REFERENCE)
+    if runs is None:
+        return ""
+    paths = {what: folder / f"{results.name}-{what}.{picture}" for what in ("confusion", "curves", "trust", "space")}
+    counts = np.sum([confusion(run.truth, run.guess, len(results.labels)) for run in runs], axis=0)
+    plots.confusion_matrix(paths["confusion"], counts, results.labels, f"{study.title}: full")
+    plots.learning_curves(
+        paths["curves"], [card.history for run in runs for card in run.cards], f"{results.name}: full"
+    )
+    known = {"probability": runs[0].probabilities.max(1), "consistency": runs[0].consistency}
+    plots.risk_by_coverage(paths["trust"], runs[0].guess == runs[0].truth, known, f"{results.name}: full, first seed")
+    if (space := fused_of(results, REFERENCE)) is not None:
+        plots.label_space(paths["space"], *space, results.labels, f"{results.name}: full, first fold and seed")
+    else:
+        del paths["space"]
+    return "\n".join(f"![{results.name} {what}]({folder.name}/{path.name})" for what, path in paths.items())

@@ -1,0 +1,129 @@
+"""The import of MELD's clips, with a stand-in for ffmpeg: resumable, whole files only, failures by name."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lsgmer.cli import main
+from lsgmer.corpora.meld_import import FOLDERS, import_clips
+from lsgmer.errors import LsgmerError
+from tests.corpora import meld_release
+
+# Stands in for ffmpeg: the last argument is the output, -i names the input; what is in the input decides.
+FFMPEG = """#!/bin/sh
+for last; do [ "$before" = -i ] && input=$last; before=$last; done
+echo "$input" >> "$CALLS"
+case $(cat "$input") in
+  *silent*) echo "Output file #0 does not contain any stream" >&2; exit 1;;
+  *broken*) printf half > "$last"; echo "$input: Invalid data found when processing input" >&2; exit 183;;
+  *empty*) : > "$last";;
+  *) printf RIFF > "$last";;
+esac
+"""
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(FFMPEG)
+    program.chmod(0o755)
+    log = tmp_path / "calls"
+    log.touch()
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("CALLS", str(log))
+    return log
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """MELD.Raw: a clip per row, one more than the CSV knows, two bad ones, one missing, one known to be faulty."""
+    root = tmp_path / "MELD.Raw"
+    dev = meld_release.rows("dev")
+    dev[5] |= {"Dialogue_ID": "110", "Utterance_ID": "7"}
+    meld_release.write(root, {"dev": dev})
+    for official, folder in FOLDERS.items():
+        (root / folder).mkdir()
+        for row in dev if official == "dev" else meld_release.rows(official):
+            (root / folder / f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}.mp4").write_text("video")
+    (root / "dev_splits_complete" / "dia9_utt9.mp4").write_text("video")
+    (root / "dev_splits_complete" / "dia0_utt0.mp4").write_text("silent")
+    (root / "test_splits").mkdir()
+    (root / "output_repeated_splits_test" / "dia0_utt2.mp4").write_text("broken")
+    (root / "output_repeated_splits_test" / "dia0_utt4.mp4").write_text("empty")
+    (root / "train_splits" / "dia1_utt0.mp4").unlink()
+    return root
+
+
+def failures(folder: Path) -> dict[str, str]:
+    with (folder / "import_failures.csv").open(newline="") as file:
+        return {row["clip"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def test_every_clip_that_the_csvs_name_is_made_or_named(calls: Path, raw: Path, tmp_path: Path) -> None:
+    made = tmp_path / "meld"
+    done = import_clips(raw, made)
+    assert (done.made, done.there, done.faulty) == (37, 0, 1)
+    assert done.failures == failures(made)
+    assert failures(made) == {
+        "dev/dia0_utt0": "ffmpeg: Output file #0 does not contain any stream",
+        "test/dia0_utt2": "ffmpeg: dia0_utt2.mp4: Invalid data found when processing input",
+        "test/dia0_utt4": "ffmpeg: exit 0, nothing written",
+        "train/dia1_utt0": "no such file in train_splits",
+    }
+    wavs = {file.relative_to(made / "wav").as_posix() for file in (made / "wav").rglob("*") if file.is_file()}
+    assert len(wavs) == 37  # no half-written file among them
+    assert "dev/dia9_utt9.wav" not in wavs
+    assert (made / "dev_sent_emo.csv").read_bytes() == (raw / "dev_sent_emo.csv").read_bytes()
+
+
+def test_a_second_run_makes_only_what_is_missing(calls: Path, raw: Path, tmp_path: Path) -> None:
+    import_clips(raw, tmp_path / "meld")
+    calls.write_text("")
+    (tmp_path / "meld/wav/train/dia0_utt0.wav").unlink()
+    (tmp_path / "meld/wav/train/dia0_utt2.wav.part").write_text("of a run that was killed")
+    (raw / "dev_splits_complete" / "dia0_utt0.mp4").write_text("video, mended")
+    done = import_clips(raw, tmp_path / "meld")
+    assert (done.made, done.there) == (2, 36)
+    assert "dev/dia0_utt0" not in failures(tmp_path / "meld")
+    tried = {Path(line).name for line in calls.read_text().split()}
+    assert tried == {"dia0_utt0.mp4", "dia0_utt2.mp4", "dia0_utt4.mp4"}
+
+
+def test_without_ffmpeg_nothing_is_begun(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LsgmerError, match="ffmpeg is not on the PATH"):
+        import_clips(raw, tmp_path / "meld")
+    assert not (tmp_path / "meld").exists()
+
+
+def test_the_source_stays_as_it_is(calls: Path, raw: Path) -> None:
+    with pytest.raises(LsgmerError, match="another folder than the source"):
+        import_clips(raw, raw)
+    (raw / "train_sent_emo.csv").unlink()
+    with pytest.raises(LsgmerError, match=r"train_sent_emo\.csv: no such file"):
+        import_clips(raw, raw.with_name("meld"))
+
+
+def test_the_command_says_what_to_do_next_and_exits_1_on_failures(
+    calls: Path, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["lsgmer", "import-meld", str(raw), str(tmp_path / "meld")])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    shown = capsys.readouterr().out
+    assert caught.value.code == 1
+    assert "37 clips made, 0 were there, 1 known to be faulty" in shown
+    assert "failed: train/dia1_utt0: no such file in train_splits" in shown
+    assert f"set corpus.path to {tmp_path / 'meld'} and corpus.clips to wav" in shown
+
+
+def test_the_module_runs_on_its_own(raw: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lsgmer.corpora.meld_import"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.split()[0]) == (2, "usage:")

@@ -1,0 +1,162 @@
+"""A study of one's own, from parameters alone: a table, precomputed features and words, sessions left out in turn."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from ruamel.yaml import YAML
+
+from lsgmer.params import read_yaml
+from tests.pipeline.project import make_project, pids_of, processes_in, wait_for
+
+SESSIONS, ROWS = 4, 120
+EMOTIONS = ("ang", "hap", "neu", "sad")
+
+
+def dump(path, content):
+    with path.open("w") as file:
+        YAML(typ="safe", pure=True).dump(content, file)
+
+
+def write_corpus(folder):
+    """120 rows in 4 sessions of two speakers: eight numbers of audio each, in which the label shows."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(3)
+    labels = random.integers(0, 4, ROWS)
+    ids = [f"Ses{row % SESSIONS + 1:02}_{row:03}" for row in range(ROWS)]
+    frame = pd.DataFrame(
+        {
+            "id": ids,
+            "emotion": [EMOTIONS[label] for label in labels],
+            "session": [row % SESSIONS + 1 for row in range(ROWS)],
+            "speaker": [f"{row % SESSIONS + 1}{'FM'[row // SESSIONS % 2]}" for row in range(ROWS)],
+        }
+    )
+    frame.to_csv(folder / "rows.csv", index=False)
+    values = random.normal(size=(ROWS, 8)) + 3 * np.eye(8)[labels]
+    parquet.write_table(pa.table({"id": ids, "values": values.tolist()}), folder / "audio.parquet")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = make_project(tmp_path_factory.mktemp("study") / "project", ["train.epochs=8", "train.patience=8"])
+    root = project.root
+    write_corpus(root.parent / "corpus")
+    labels = [{"name": name, "description": name} for name in EMOTIONS]
+    corpus = {"name": "table", "path": "../corpus", "synthesize": [], "table": "rows.csv", "features_only": True}
+    corpus |= {"columns": {"id": "id", "emotion": "emotion", "speaker": "speaker", "session": "session"}}
+    corpus |= {"labels": labels, "label_map": {}, "expected_counts": {}}
+    audio = {"kind": "precomputed", "source": "audio.parquet"}
+    dump(root / "params" / "own.yaml", {"corpus": corpus, "features": {"audio": audio, "text": {"kind": "none"}}})
+    plan = read_yaml(root / "experiments" / "params.yaml")
+    source = {"params": "params/own.yaml", "corpus": "../corpus", "protocol": {"kind": "loso", "by": "session"}}
+    plan["sources"] = {"own": source}
+    plan["studies"] = {"own": {"title": "Own table", "source": "own"}}
+    empty = {"studies": [], "variants": [], "folds": [], "seeds": []}
+    own = {"studies": ["own"], "variants": ["full", "without_lse", "linear"], "folds": [0, 1, 2, 3], "seeds": [1]}
+    plan["grids"] = {"nemo": empty, "meld": empty, "own": own}
+    plan["quick"] = {"own": {**own, "variants": ["linear"], "folds": [0, 1]}}
+    dump(root / "experiments" / "params.yaml", plan)
+    project.commit()
+    return project
+
+
+def test_a_study_runs_from_parameters_alone(project):
+    done = project.lsgmer("experiments", "run", "--quick", "--jobs", "2")
+    assert done.code == 0, done.output
+    assert "0 of 2 cells are up to date; 2 to run" in done.output
+
+
+def test_what_is_finished_is_not_run_again_and_ctrl_c_loses_nothing(project):
+    process = project.start("lsgmer.cli", "experiments", "run", "--jobs", "2")
+    cells = project.root / "experiments" / "data" / "cells"
+    assert wait_for(lambda: len(list(cells.glob("own-full-*"))) >= 1, 200)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "finished cells and epochs are kept" in output
+    assert wait_for(lambda: not processes_in(project.root), 20)
+    done = project.lsgmer("experiments", "run", "--jobs", "2")
+    assert done.code == 0, done.output
+    assert "0 of 12 cells" not in done.output
+
+
+def test_dvc_finds_nothing_left_to_do(project):
+    done = project.run("dvc", "repro", "experiments/dvc.yaml")
+    assert done.code == 0, done.output
+    assert "Running stage" not in done.output
+    assert "12 of 12 cells are up to date; 0 to run" in project.lsgmer("experiments", "run").output
+
+
+def test_a_changed_variant_runs_alone(project):
+    path = project.root / "experiments" / "params.yaml"
+    plan = read_yaml(path)
+    plan["variants"]["linear"]["set"] = {"controls.linear_c": 0.5}
+    dump(path, plan)
+    stale = project.lsgmer("experiments", "report")
+    assert "4 are of other settings" in stale.output
+    done = project.lsgmer("experiments", "run", "--jobs", "2")
+    assert "8 of 12 cells are up to date; 4 to run" in done.output, done.output
+
+
+def test_the_report_has_every_variant_with_intervals_and_pictures(project):
+    done = project.lsgmer("experiments", "report", "--out", "docs/mine.md", "--pictures", "svg")
+    assert done.code == 0, done.output
+    text = (project.root / "docs" / "mine.md").read_text()
+    assert "Protocol: **leave one session out**. 120 test utterances, 4 classes" in text
+    for title in ("full", "without LSE", "linear on pooled features"):
+        line = next(line for line in text.splitlines() if line.startswith(f"| {title} |"))
+        ua = float(line.split("|")[3].split("±")[0])
+        assert ua > 0.7
+    assert "Label signal enhancement (LSE)" in text
+    assert "Incomplete" not in text
+    pictures = {path.name for path in (project.root / "docs" / "mine").iterdir()}
+    assert pictures == {f"own-{what}.svg" for what in ("confusion", "curves", "trust", "space")}
+    again = project.lsgmer("experiments", "report", "--out", "docs/mine.md", "--pictures", "svg")
+    assert again.code == 0
+    assert (project.root / "docs" / "mine.md").read_text() == text
+
+
+def test_a_cell_that_fails_is_named_and_stops_no_other(project):
+    path = project.root / "experiments" / "params.yaml"
+    plan = read_yaml(path)
+    plan["grids"]["own"]["variants"] = ["text", "majority"]
+    plan["grids"]["own"]["folds"] = [0, 7]
+    plan["quick"] = {}
+    dump(path, plan)
+    done = project.lsgmer("experiments", "run")
+    assert done.code == 1
+    assert "the features have no text: leave this variant out of the grid" in done.output
+    assert "fold 7 does not exist: leave one session out gives folds 0 to 3 here" in done.output
+    assert "3 of 4 cells failed; the others are kept" in done.output
+
+
+def test_one_run_at_a_time(project):
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, time; from filelock import FileLock; l = FileLock('run.lock'); l.acquire();"
+            " print('held', flush=True); time.sleep(60)",
+        ],
+        cwd=project.root / "experiments" / ".lsgmer",
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout.readline().strip() == "held"
+        done = project.lsgmer("experiments", "run")
+        assert done.code == 1
+        assert "at work here already" in done.output
+    finally:
+        holder.kill()
+        holder.wait()
+    assert not pids_of(project.root, "lsgmer.experiments.cell")
