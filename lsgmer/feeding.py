@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lsgmer.batching import FeatureSplit, Item, collate
 from lsgmer.errors import LsgmerError
+from lsgmer.pooling import utterance_statistics
 from lsgmer.types import Batch, Modality, ModalityBatch
 
 Array = np.ndarray[Any, Any]
@@ -46,8 +47,13 @@ class Feeder:
         for rows in _chunks(self.rows, self.batch_size):
             yield self._batch(rows)
 
-    def shuffled(self, generator: np.random.Generator, modality_dropout: float) -> Iterator[tuple[Batch, Tensor]]:
-        """Yield (batch, labels (B,)) in an order, and with modalities hidden, drawn from `generator` alone."""
+    def shuffled(
+        self, generator: np.random.Generator, modality_dropout: float, audio_crop: float = 1.0
+    ) -> Iterator[tuple[Batch, Tensor]]:
+        """Yield (batch, labels (B,)): the order, hidden modalities and crops are drawn from `generator` alone.
+
+        With `audio_crop` under 1 each utterance's audio is a random stretch of at least that share of its frames.
+        """
         pools = _chunks(generator.permutation(self.rows), POOL * self.batch_size)
         chunks = [
             chunk
@@ -55,11 +61,12 @@ class Feeder:
             for chunk in _chunks(pool[np.argsort(self.lengths[pool], kind="stable")], self.batch_size)
         ]
         for index in generator.permutation(len(chunks)):
-            batch, labels = self._batch(chunks[index])
+            batch, labels = self._batch(chunks[index], lambda frames: crop(frames, audio_crop, generator))
             yield hide_modalities(batch, modality_dropout, generator), labels
 
-    def _batch(self, rows: Array) -> tuple[Batch, Tensor]:
+    def _batch(self, rows: Array, shorten: Callable[[Array], Array] = lambda frames: frames) -> tuple[Batch, Tensor]:
         items = [self._item(int(row)) for row in rows]
+        items = [item if item.audio is None else replace(item, audio=shorten(item.audio)) for item in items]
         dimensions = {name: self.part.dimensions[name] for name in self.modalities}
         batch = collate(items, labels_known=False, dimensions=dimensions)
         moved = replace(batch, audio=_to(batch.audio, self.device), text=_to(batch.text, self.device))
@@ -69,6 +76,15 @@ class Feeder:
         item = self.part.item(row)
         audio = item.audio if "audio" in self.modalities else None
         return replace(item, audio=audio, text=item.text if "text" in self.modalities else None)
+
+
+def crop(frames: Array, least: float, generator: np.random.Generator) -> Array:
+    """Return a random stretch of `frames` (T, D), of a share drawn evenly from [least, 1]; nothing is drawn for 1."""
+    if least >= 1:
+        return frames
+    length = max(1, round(len(frames) * generator.uniform(least, 1)))
+    start = int(generator.integers(len(frames) - length + 1))
+    return frames[start : start + length]
 
 
 def hide_modalities(batch: Batch, share: float, generator: np.random.Generator) -> Batch:
@@ -94,6 +110,14 @@ def frame_statistics(part: FeatureSplit, modality: Modality) -> tuple[Tensor, Te
     mean = total / len(frames)
     deviation = np.sqrt(np.maximum(squares / len(frames) - mean**2, 0))
     return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
+
+
+def pooled_statistics(part: FeatureSplit, modality: Modality) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (3 D,) of `utterance_statistics` over the utterances that have `modality`."""
+    feeder = Feeder(part, (modality,), 256, torch.device("cpu"))
+    given = [getattr(batch, modality) for batch, _ in feeder.in_order()]
+    values = torch.cat([utterance_statistics(each.values, each.is_padding) for each in given]).double()
+    return values.mean(0).float(), values.std(0, correction=0).float()
 
 
 def _hide(given: ModalityBatch, rows: Array) -> ModalityBatch:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lsgmer.params import ModelParams
+from lsgmer.pooling import StatisticsPooling, masked_statistics
 from lsgmer.types import MODALITIES, Batch, Modality, ModalityBatch, ModelOutput
 
 
@@ -55,8 +56,10 @@ class LSGMER(nn.Module):
             if given is None:
                 continue
             is_padding, present[name] = attendable(given.is_padding)
-            projected, contextual = self.stream(name)(given.values, is_padding)  # 2 x (B, T, D)
-            views[name] = self.enhance[name](guide, projected, contextual, is_padding)  # (B, C, D)
+            stream = self.stream(name)
+            projected, contextual = stream(given.values, is_padding)  # 2 x (B, T, D)
+            pooled = stream.pooling(given.values, is_padding) if stream.pooling else None  # (B, D)
+            views[name] = self.enhance[name](guide, projected, contextual, is_padding, pooled)  # (B, C, D)
         per_label = self.fusion(views, present)  # (B, C, D)
         logits = self.scorer(per_label, guide)  # (B, C)
         fused = (logits.softmax(-1).unsqueeze(-1) * per_label).sum(1)  # (B, D)
@@ -76,6 +79,7 @@ class ModalityStream(nn.Module):
         self.projection = nn.Linear(dimension, params.width)
         self.dropout = nn.Dropout(params.dropout)
         self.layers = nn.ModuleList(_self_attention(params) for _ in range(params.layers))
+        self.pooling = StatisticsPooling(dimension, params) if params.statistics == "input" else None
 
     def standardise(self, mean: Tensor, scale: Tensor) -> None:
         """Take the mean and standard deviation (D_features,) of the training part's frames."""
@@ -142,15 +146,18 @@ class LabelSignalEnhancement(nn.Module):
         self.attention = nn.MultiheadAttention(params.width, params.heads, params.dropout, batch_first=True)
         self.spread = nn.Linear(params.width, params.width)
 
-    def forward(self, labels: Tensor, projected: Tensor, contextual: Tensor, is_padding: Tensor) -> Tensor:
+    def forward(
+        self, labels: Tensor, projected: Tensor, contextual: Tensor, is_padding: Tensor, pooled: Tensor | None = None
+    ) -> Tensor:
         """Attend from each label to the frames. labels (C, D), projected H_m0 and contextual H_m1 (B, T, D),
-        is_padding (B, T). Returns one view of the utterance per label, (B, C, D).
+        is_padding (B, T), pooled (B, D) to stand for S(H_m0). Returns one view of the utterance per label, (B, C, D).
         """  # noqa: D205
         query = labels.expand(len(projected), -1, -1)  # (B, C, D)
         enhanced, _ = self.attention(query, contextual, contextual, is_padding, need_weights=False)  # (B, C, D)
-        mean, deviation = masked_statistics(projected, is_padding)  # 2 x (B, D)
-        summary = (mean + self.spread(deviation)).unsqueeze(1)  # (B, 1, D)
-        fused: Tensor = enhanced.sigmoid() * summary + enhanced
+        if pooled is None:
+            mean, deviation = masked_statistics(projected, is_padding)  # 2 x (B, D)
+            pooled = mean + self.spread(deviation)
+        fused: Tensor = enhanced.sigmoid() * pooled.unsqueeze(1) + enhanced
         return fused
 
 
@@ -161,10 +168,12 @@ class PooledSummary(nn.Module):
         super().__init__()
         self.spread = nn.Linear(params.width, params.width)
 
-    def forward(self, labels: Tensor, projected: Tensor, contextual: Tensor, is_padding: Tensor) -> Tensor:
+    def forward(
+        self, labels: Tensor, projected: Tensor, contextual: Tensor, is_padding: Tensor, pooled: Tensor | None = None
+    ) -> Tensor:
         """Pool contextual H_m1 (B, T, D) over time, whatever the labels (C, D) are. Returns (B, C, D)."""
         mean, deviation = masked_statistics(contextual, is_padding)  # 2 x (B, D)
-        summary: Tensor = mean + self.spread(deviation)
+        summary: Tensor = pooled if pooled is not None else mean + self.spread(deviation)
         return summary.unsqueeze(1).expand(-1, len(labels), -1)
 
 
@@ -267,15 +276,6 @@ def _self_attention(params: ModelParams) -> nn.TransformerEncoderLayer:
     )
     layer.self_attn.dropout = 0.0
     return layer
-
-
-def masked_statistics(values: Tensor, is_padding: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation, both (B, D), of values (B, T, D) over the frames that are not padding."""
-    keep = (~is_padding).to(values.dtype).unsqueeze(-1)  # (B, T, 1)
-    count = keep.sum(1).clamp_min(1.0)
-    mean = (values * keep).sum(1) / count
-    variance = ((values - mean.unsqueeze(1)) ** 2 * keep).sum(1) / count
-    return mean, (variance + 1e-5).sqrt()
 
 
 def attendable(is_padding: Tensor) -> tuple[Tensor, Tensor]:

@@ -176,7 +176,8 @@ class AudioEncoderParams(Section):
     """Which encoder reads the audio.
 
     `logmel` needs no weights. `speech_lstm` reads the LSTM of an installed package, its `layers` (1 to 3, null: the
-    last) and, with `prosody`, the logmel frames beside them. `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a
+    last) and, with `prosody`, the logmel frames beside them, of speech brought to `level_dbfs` (null: raised to -30
+    where it is quieter, as the original does). `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a
     folder or hub id. `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), by utterance id.
     """
 
@@ -188,6 +189,7 @@ class AudioEncoderParams(Section):
     hop_ms: PositiveFloat = 20.0
     layers: tuple[PositiveInt, ...] | None = None
     prosody: bool = False
+    level_dbfs: float | None = None
     sha256: str | None = None
 
 
@@ -235,6 +237,8 @@ class ModelParams(Section):
 
     `enhancement` none leaves LSE out, `label_decay` 0 the moving average. Late fusion is no model but two:
     experiments average the answers of the audio-only and the text-only one.
+    `statistics` says what S(H_m0) pools: the projected frames, or the encoder's own features, standardised by
+    utterance.
     """
 
     width: PositiveInt
@@ -244,6 +248,7 @@ class ModelParams(Section):
     label_decay: Share
     label_start: Literal["text", "random"]
     temperature: PositiveFloat
+    statistics: Literal["projected", "input"] = "projected"
     enhancement: Literal["labels", "none"] = "labels"
     fusion: Literal["cross", "gated", "concatenation"] = "cross"
 
@@ -264,7 +269,10 @@ class ObjectiveParams(Section):
 
 
 class TrainParams(Section):
-    """The optimiser, its schedule and early stopping; `select` is the validation metric that chooses the epoch."""
+    """The optimiser, its schedule and early stopping; `select` is the validation metric that chooses the epoch.
+
+    A training step sees a random stretch of an utterance's audio: at least `audio_crop` of its frames, 1 is all.
+    """
 
     epochs: PositiveInt
     patience: PositiveInt
@@ -274,6 +282,7 @@ class TrainParams(Section):
     warmup_share: Share
     max_gradient_norm: PositiveFloat
     modality_dropout: Share
+    audio_crop: Share = 1.0
     select: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"
 
 

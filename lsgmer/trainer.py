@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lsgmer.batching import FeatureSplit
 from lsgmer.errors import LsgmerError
-from lsgmer.feeding import Feeder, frame_statistics
+from lsgmer.feeding import Feeder, frame_statistics, pooled_statistics
 from lsgmer.metrics import balanced_accuracy, weighted_f1
 from lsgmer.model import LSGMER
 from lsgmer.objective import JointObjective, class_weights
@@ -67,7 +67,8 @@ class Trainer:
         torch.manual_seed(int(generator.integers(2**62)))
         self.model.train()
         sums, first = np.zeros(3), progress.epoch * self.train.steps
-        for step, (batch, labels) in enumerate(self.train.shuffled(generator, self.params.train.modality_dropout)):
+        feed = self.train.shuffled(generator, self.params.train.modality_dropout, self.params.train.audio_crop)
+        for step, (batch, labels) in enumerate(feed):
             sums += self._step(batch, labels, first + step)
         names = ("train_loss", "train_classification", "train_consistency")
         row = {"epoch": float(progress.epoch), **dict(zip(names, (sums / self.train.steps).tolist(), strict=True))}
@@ -176,6 +177,8 @@ def start_model(train: FeatureSplit, params: Params, modalities: tuple[Modality,
     model = LSGMER(params.model, len(train.label_set), {name: train.dimensions[name] for name in modalities})
     for name in modalities:
         model.stream(name).standardise(*frame_statistics(train, name))
+        if (pooling := model.stream(name).pooling) is not None:
+            pooling.standardise(*pooled_statistics(train, name))
     if params.model.label_start == "text" and "text" in modalities and train.label_text is not None:
         model.start_labels(torch.from_numpy(np.array(train.label_text)))
     return model

@@ -9,11 +9,11 @@ import torch
 
 from lsgmer import checkpoint, fitting
 from lsgmer.errors import LsgmerError
-from lsgmer.feeding import Feeder, frame_statistics, hide_modalities
+from lsgmer.feeding import Feeder, crop, frame_statistics, hide_modalities, pooled_statistics
 from lsgmer.fitting import fit
 from lsgmer.trainer import schedule
 from lsgmer.types import MODALITIES
-from tests.synthetic import batch, items, learnable, small_params, split
+from tests.synthetic import AUDIO, batch, items, learnable, small_params, split
 
 TRAIN, VALID = learnable("train", 48, 1), learnable("valid", 24, 2)
 
@@ -147,6 +147,38 @@ def test_shuffled_batches_hold_every_utterance_once():
     ids = [id_ for part, _ in feeder.shuffled(np.random.default_rng(0), 0.5) for id_ in part.ids]
     assert sorted(ids) == sorted(TRAIN.ids)
     assert [i for part, _ in feeder.in_order() for i in part.ids] == list(TRAIN.ids)
+
+
+def test_a_crop_is_a_stretch_of_at_least_its_share():
+    random, frames = np.random.default_rng(0), np.arange(20)[:, None]
+    crops = [crop(frames, 0.6, random)[:, 0] for _ in range(200)]
+    assert {len(stretch) for stretch in crops} == set(range(12, 21))
+    assert all((np.diff(stretch) == 1).all() for stretch in crops)
+    assert {int(stretch[0]) for stretch in crops} >= {0, 5}
+    assert len(crop(frames[:1], 0.0, random)) == 1
+    before = random.bit_generator.state
+    assert crop(frames, 1.0, random) is frames
+    assert random.bit_generator.state == before
+
+
+def test_only_the_audio_of_training_batches_is_cropped():
+    feeder = Feeder(TRAIN, MODALITIES, len(TRAIN), torch.device("cpu"))
+    (whole, _), (cropped, _) = (next(iter(feeder.shuffled(np.random.default_rng(0), 0.0, c))) for c in (1.0, 0.3))
+    assert (~cropped.audio.is_padding).sum() < (~whole.audio.is_padding).sum()
+    assert (~cropped.text.is_padding).sum() == (~whole.text.is_padding).sum()
+    ordered, _ = next(iter(feeder.in_order()))
+    assert (~ordered.audio.is_padding).sum() == len(TRAIN.flat["audio"])
+
+
+def test_a_model_of_input_statistics_standardises_by_the_training_utterances_and_trains(tmp_path):
+    params = small_params("model.statistics=input", "train.audio_crop=0.6")
+    mean, scale = pooled_statistics(TRAIN, "audio")
+    frames = [TRAIN.features("audio", i) for i in range(len(TRAIN))]
+    np.testing.assert_allclose(mean[:AUDIO], np.mean([f.mean(0) for f in frames], axis=0), atol=1e-5)
+    np.testing.assert_allclose(scale[:AUDIO], np.std([f.mean(0) for f in frames], axis=0), atol=1e-5)
+    model = fit(TRAIN, VALID, params, MODALITIES, tmp_path).model
+    torch.testing.assert_close(model.stream("audio").pooling.mean, mean)
+    torch.testing.assert_close(model.stream("audio").pooling.scale, scale)
 
 
 def test_a_feeder_leaves_out_utterances_without_its_modality():

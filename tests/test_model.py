@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsgmer.batching import collate
-from lsgmer.model import LSGMER, LabelMemory, LabelSignalEnhancement, attendable, attribution, masked_statistics
+from lsgmer.model import (
+    LSGMER,
+    LabelMemory,
+    LabelSignalEnhancement,
+    attendable,
+    attribution,
+)
+from lsgmer.pooling import masked_statistics, utterance_statistics
 from lsgmer.types import ModalityBatch
 from tests.synthetic import AUDIO, LABELS, TEXT, batch, items, model, model_params
 
@@ -24,6 +31,8 @@ VARIANTS = [
     {"fusion": "concatenation"},
     {"enhancement": "none", "fusion": "concatenation"},
     {"layers": 0},
+    {"statistics": "input"},
+    {"statistics": "input", "enhancement": "none"},
 ]
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(map(str, v.values())) or "full")
 
@@ -161,6 +170,27 @@ def test_masked_statistics_by_hand():
     mean, deviation = masked_statistics(values, torch.tensor([[False, False, True]]))
     assert mean.item() == 2.0
     assert deviation.item() == pytest.approx(1.0, rel=1e-4)
+
+
+def test_utterance_statistics_by_hand():
+    values = torch.tensor([[[1.0], [2.0], [6.0], [99.0]], [[4.0], [99.0], [99.0], [99.0]]])
+    is_padding = torch.tensor([[False, False, False, True], [False, True, True, True]])
+    found = utterance_statistics(values, is_padding)
+    deviation = (14 / 3 + 1e-5) ** 0.5
+    # The trend of 1, 2, 6 at times -1, 0, 1 is (1 * -1 + 6 * 1) / 3; one frame has none.
+    torch.testing.assert_close(found, torch.tensor([[3.0, deviation, 5 / 3], [4.0, 1e-5**0.5, 0.0]]))
+
+
+def test_pooling_the_encoders_features_is_a_linear_map_of_standardised_statistics():
+    pooling = model(statistics="input").stream("audio").pooling
+    values, is_padding = torch.randn(2, 5, AUDIO), torch.zeros(2, 5, dtype=torch.bool)
+    statistics = utterance_statistics(values, is_padding)
+    pooling.standardise(statistics[0], torch.full((3 * AUDIO,), 2.0))
+    with torch.no_grad():
+        found = pooling(values, is_padding)
+        torch.testing.assert_close(found[0], pooling.projection.bias)
+        expected = pooling.projection((statistics[1] - statistics[0]) / 2)
+    torch.testing.assert_close(found[1], expected)
 
 
 def test_attendable_opens_one_frame_of_absent_rows_only():

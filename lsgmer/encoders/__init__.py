@@ -128,6 +128,7 @@ def load_encoder(
         content["layers"] = tuple(layers)
     if spec.kind == "speech_lstm":
         content["prosody"] = spec.settings["prosody"] is not None
+        content["level_dbfs"] = spec.settings["level_dbfs"]
     encoder: AudioEncoder | TextEncoder
     if spec.modality == "audio" and spec.kind in AUDIO_ENCODERS:
         audio = AudioEncoderParams.model_validate(content)

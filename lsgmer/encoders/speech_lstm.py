@@ -25,7 +25,7 @@ SAMPLE_RATE = 16_000
 WINDOW, HOP = 400, 160  # 25 and 10 ms: what the LSTM was trained on
 STEP_MS = 10
 MELS, HIDDEN, LAYERS = 40, 256, 3
-LOUDNESS_DBFS = -30.0
+QUIETEST_DBFS = -30.0
 
 
 class SpeechLstm(nn.Module):
@@ -39,7 +39,8 @@ class SpeechLstm(nn.Module):
 
     def __init__(self, params: AudioEncoderParams, device: str = "cpu") -> None:
         super().__init__()
-        self._device, self._layers = device, params.layers or (LAYERS,)
+        self._device, self._level = device, params.level_dbfs
+        self._layers = params.layers or (LAYERS,)
         if not all(1 <= layer <= LAYERS for layer in self._layers):
             raise LsgmerError(f"features.audio.layers: {list(self._layers)}: the speech LSTM has layers 1 to {LAYERS}")
         if params.hop_ms % STEP_MS:
@@ -66,7 +67,7 @@ class SpeechLstm(nn.Module):
                 "hop_ms": params.hop_ms,
                 "n_mels": params.n_mels,
                 "prosody": self.prosody.spec.settings if self.prosody else None,
-                "loudness_dbfs": LOUDNESS_DBFS,
+                "level_dbfs": params.level_dbfs,
                 "device": device,
             },
             weights_sha256=params.sha256 or WEIGHTS_SHA256,
@@ -86,7 +87,7 @@ class SpeechLstm(nn.Module):
             raise LsgmerError("an empty waveform has no frames to encode")
         wave = resample(wave, SAMPLE_RATE)
         samples = torch.tensor(wave.samples, dtype=torch.float32)
-        steps = self.mel(louder(samples).to(self._device)).T[None]  # (1, steps of 10 ms, 40)
+        steps = self.mel(levelled(samples, self._level).to(self._device)).T[None]  # (1, steps of 10 ms, 40)
         outputs = []
         for lstm in self.lstms:
             steps, _ = lstm(steps)
@@ -105,11 +106,17 @@ def mel_power() -> torchaudio.transforms.MelSpectrogram:
     )
 
 
-def louder(samples: Tensor) -> Tensor:
-    """Raise samples (N,) to a root mean square of -30 dBFS; louder ones, and silence, stay as they are."""
+def levelled(samples: Tensor, level_dbfs: float | None) -> Tensor:
+    """Bring samples (N,) to a root mean square of `level_dbfs`; silence stays as it is.
+
+    None does what Resemblyzer does: raises to -30 dBFS what is quieter. That leaves loud speech at its own level,
+    and mel power without a logarithm then moves by powers of ten from one recording to the next.
+    """
     rms = float(samples.double().square().mean().sqrt())
-    target = 10 ** (LOUDNESS_DBFS / 20)
-    return samples * (target / rms) if 0 < rms < target else samples
+    if rms == 0 or (level_dbfs is None and rms >= 10 ** (QUIETEST_DBFS / 20)):
+        return samples
+    target: float = 10 ** ((QUIETEST_DBFS if level_dbfs is None else level_dbfs) / 20)
+    return samples * (target / rms)
 
 
 def mean_over(values: Tensor, size: int) -> Tensor:

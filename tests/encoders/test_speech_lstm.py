@@ -15,7 +15,7 @@ from lsgmer.encoders.speech_lstm import (
     PACKAGED,
     SAMPLE_RATE,
     WEIGHTS_SHA256,
-    louder,
+    levelled,
     mean_over,
     mel_power,
     read_weights,
@@ -65,7 +65,7 @@ def test_it_computes_what_torchs_three_layer_lstm_computes() -> None:
     lstm.load_state_dict({k.removeprefix("lstm."): v for k, v in state.items() if k.startswith("lstm.")})
     wave = noise(8000)
     with torch.no_grad():
-        expected, _ = lstm(mel_power()(louder(torch.from_numpy(wave.samples))).T[None])
+        expected, _ = lstm(mel_power()(levelled(torch.from_numpy(wave.samples), None)).T[None])
     frames = build(hop_ms=10.0).encode([wave])[0]
     assert np.allclose(frames, expected[0], atol=1e-5)
     assert np.allclose(LAST.encode([wave])[0][0], expected[0, :4].mean(0), atol=1e-5)
@@ -97,16 +97,26 @@ def test_alone_equals_in_a_batch_and_length_follows_the_hop(lengths: list[int], 
 
 def test_silence_and_a_single_sample_are_finite() -> None:
     for samples in (np.zeros(SAMPLE_RATE), np.zeros(1), np.full(1, 1e-30), np.full(400, 1e-30)):
-        assert np.isfinite(LAST.encode([Waveform(samples.astype(np.float32), SAMPLE_RATE)])[0]).all()
+        for encoder in (LAST, build(level_dbfs=-24.0)):
+            assert np.isfinite(encoder.encode([Waveform(samples.astype(np.float32), SAMPLE_RATE)])[0]).all()
     with pytest.raises(LsgmerError, match="empty waveform"):
         LAST.encode([Waveform(np.zeros(0, np.float32), SAMPLE_RATE)])
 
 
 def test_quiet_speech_is_raised_to_minus_30_dbfs_and_loud_speech_left_alone() -> None:
     quiet, loud = (torch.from_numpy(noise(16000, level).samples) for level in (0.001, 0.3))
-    assert float(louder(quiet).square().mean().sqrt()) == pytest.approx(10**-1.5, rel=1e-4)
-    assert louder(loud) is loud
+    assert float(levelled(quiet, None).square().mean().sqrt()) == pytest.approx(10**-1.5, rel=1e-4)
+    assert levelled(loud, None) is loud
     assert np.allclose(LAST.encode([noise(9000, 0.001)])[0], LAST.encode([noise(9000, 0.01)])[0], atol=1e-4)
+
+
+def test_a_level_is_reached_from_both_sides_so_that_a_gain_changes_nothing() -> None:
+    quiet, loud = (torch.from_numpy(noise(16000, level).samples) for level in (0.001, 0.3))
+    for samples in (quiet, loud):
+        assert float(levelled(samples, -20.0).square().mean().sqrt()) == pytest.approx(0.1, rel=1e-4)
+    encoder = build(level_dbfs=-24.0)
+    assert np.allclose(encoder.encode([noise(9000, 0.001)])[0], encoder.encode([noise(9000, 0.3)])[0], atol=1e-4)
+    assert not np.allclose(LAST.encode([noise(9000, 0.001)])[0], LAST.encode([noise(9000, 0.3)])[0], atol=1e-2)
 
 
 def test_the_mean_over_steps_keeps_a_smaller_last_group() -> None:
@@ -136,7 +146,7 @@ def test_what_cannot_be_built_says_why(more: dict[str, object], reason: str) -> 
 
 
 def test_a_card_rebuilds_it_without_packed_files_or_the_packages_code(tmp_path: Path) -> None:
-    encoder = build(layers=(2, 3), hop_ms=80.0, prosody=True, n_mels=30)
+    encoder = build(layers=(2, 3), hop_ms=80.0, prosody=True, n_mels=30, level_dbfs=-24.0)
     spec = type(encoder.spec).model_validate_json(encoder.spec.model_dump_json())
     again = load_encoder(spec, tmp_path / "none")
     assert again.spec == encoder.spec
@@ -147,5 +157,5 @@ def test_a_card_rebuilds_it_without_packed_files_or_the_packages_code(tmp_path: 
 
 
 def test_the_fingerprint_follows_the_settings() -> None:
-    others = [build(layers=(2,)), build(hop_ms=80.0), build(prosody=True)]
-    assert len({encoder.spec.fingerprint for encoder in (LAST, *others)}) == 4
+    others = [build(layers=(2,)), build(hop_ms=80.0), build(prosody=True), build(level_dbfs=-24.0)]
+    assert len({encoder.spec.fingerprint for encoder in (LAST, *others)}) == 5
