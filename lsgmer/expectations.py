@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lsgmer.data_params import ValidateParams
 from lsgmer.inspection import COLUMNS, DERIVED, NUMBERS
-from lsgmer.params import ValidateParams
 from lsgmer.types import SPLITS, Labels
 
 Row = Mapping[str, Any]

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from lsgmer.data_params import ManifestParams
 from lsgmer.errors import LsgmerError, ParamsError
-from lsgmer.params import ManifestParams
 from lsgmer.types import SPLITS, Split, Utterance
 
 GIVEN = ("given", "official")  # kinds of split that the corpus decides

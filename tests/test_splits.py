@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lsgmer.data_params import ManifestParams
 from lsgmer.errors import LsgmerError, ParamsError
-from lsgmer.params import ManifestParams
 from lsgmer.splits import assign_splits, demand_every_split, split_of
 from lsgmer.types import SPLITS, Utterance
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lsgmer.corpora import cremad, emodb, iemocap, meld, table
+from lsgmer.data_params import CorpusParams
 from lsgmer.errors import LsgmerError
-from lsgmer.params import CorpusParams
 from lsgmer.types import CorpusReading
 
 Reader = Callable[[CorpusParams, Path], CorpusReading]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lsgmer.corpora.filenames import read_files
 from lsgmer.corpora.labels import Unfit, label_of
+from lsgmer.data_params import CorpusParams
 from lsgmer.errors import LsgmerError
-from lsgmer.params import CorpusParams
 from lsgmer.types import CorpusReading, Utterance
 
 NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lsgmer.corpora.filenames import read_files
 from lsgmer.corpora.labels import Unfit, label_of
-from lsgmer.params import CorpusParams
+from lsgmer.data_params import CorpusParams
 from lsgmer.types import CorpusReading, Utterance
 
 NAME = re.compile(r"(\d\d)([ab]\d\d)([A-Z])([a-z])")

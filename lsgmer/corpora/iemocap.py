@@ -13,8 +13,8 @@ from pathlib import Path
 
 from lsgmer.corpora.labels import Unfit, label_of
 from lsgmer.corpora.mending import mend
+from lsgmer.data_params import CorpusParams
 from lsgmer.errors import LsgmerError
-from lsgmer.params import CorpusParams
 from lsgmer.types import CorpusReading, Note, RejectedRow, Seconds, Utterance
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"

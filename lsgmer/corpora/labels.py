@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lsgmer.params import CorpusParams
+from lsgmer.data_params import CorpusParams
 
 SHOWN = 40  # characters of a bad cell that a reason repeats
 LEFT_OUT = "is left out by corpus.label_map"  # what every row left out on purpose is told; it is no defect

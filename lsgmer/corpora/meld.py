@@ -13,8 +13,8 @@ from pathlib import Path
 from lsgmer.corpora.cells import Row, read_rows
 from lsgmer.corpora.labels import SHOWN, Unfit, label_of
 from lsgmer.corpora.mending import mend
+from lsgmer.data_params import CorpusParams
 from lsgmer.errors import LsgmerError, ParamsError
-from lsgmer.params import CorpusParams
 from lsgmer.types import CorpusReading, Note, RejectedRow, Split, Utterance
 
 # The official name of each split, which ids and folders of clips carry: dialogue numbers restart in each.

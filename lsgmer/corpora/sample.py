@@ -26,8 +26,9 @@ import soundfile
 from lsgmer.corpora.espeak import SAMPLE_RATE as SPOKEN_RATE
 from lsgmer.corpora.espeak import speak
 from lsgmer.corpora.sample_plan import Planned, plan
+from lsgmer.data_params import SampleParams
 from lsgmer.errors import LsgmerError
-from lsgmer.params import Params, SampleParams
+from lsgmer.params import Params
 from lsgmer.paths import Workspace
 from lsgmer.runtime import run_stage, track
 

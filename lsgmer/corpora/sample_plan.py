@@ -11,8 +11,8 @@ from typing import Literal
 
 from lsgmer.corpora.espeak import Speech
 from lsgmer.corpora.sample_text import lines
+from lsgmer.data_params import SampleParams
 from lsgmer.errors import ParamsError
-from lsgmer.params import SampleParams
 from lsgmer.types import SPLITS, Split
 
 Tag = Literal["congruent", "voice_only", "text_only", "contradictory"]

@@ -10,8 +10,8 @@ from typing import get_args
 
 from lsgmer.corpora.cells import Row, read_rows
 from lsgmer.corpora.labels import SHOWN, Unfit, label_of
+from lsgmer.data_params import ColumnParams, CorpusParams
 from lsgmer.errors import LsgmerError, ParamsError
-from lsgmer.params import ColumnParams, CorpusParams
 from lsgmer.types import SPLITS, CorpusReading, RejectedRow, Seconds, Split, Utterance
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lsgmer.data_params import AudioEncoderParams, TextEncoderParams
 from lsgmer.encoders.audio import SpeechTransformer
 from lsgmer.encoders.logmel import LogMel
 from lsgmer.encoders.precomputed import Precomputed, refusal
@@ -15,7 +16,6 @@ from lsgmer.encoders.sources import copy_files, find_files, is_packed
 from lsgmer.encoders.speech_lstm import SpeechLstm
 from lsgmer.encoders.text import TextTransformer
 from lsgmer.errors import LsgmerError, PackagingRefused
-from lsgmer.params import AudioEncoderParams, TextEncoderParams
 from lsgmer.types import EncoderSpec, Modality, Waveform
 
 __all__ = [

@@ -10,11 +10,11 @@ import torch
 from transformers import AutoFeatureExtractor
 
 from lsgmer.audio import resample
+from lsgmer.data_params import AudioEncoderParams
 from lsgmer.encoders.sources import EncoderFiles
 from lsgmer.encoders.transformer import load_transformer
 from lsgmer.errors import LsgmerError
 from lsgmer.lineage import library_versions
-from lsgmer.params import AudioEncoderParams
 from lsgmer.types import EncoderSpec, Waveform
 
 

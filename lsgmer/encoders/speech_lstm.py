@@ -12,11 +12,11 @@ import torchaudio
 from torch import Tensor, nn
 
 from lsgmer.audio import resample
+from lsgmer.data_params import AudioEncoderParams
 from lsgmer.encoders.logmel import LogMel
 from lsgmer.encoders.sources import package_file
 from lsgmer.errors import LsgmerError
 from lsgmer.lineage import file_sha256, library_versions
-from lsgmer.params import AudioEncoderParams
 from lsgmer.types import EncoderSpec, Waveform
 
 PACKAGED = "package:resemblyzer/pretrained.pt"

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, BatchEncoding
 
+from lsgmer.data_params import TextEncoderParams
 from lsgmer.encoders.sources import EncoderFiles
 from lsgmer.encoders.transformer import load_transformer
 from lsgmer.errors import LsgmerError
 from lsgmer.lineage import library_versions
-from lsgmer.params import TextEncoderParams
 from lsgmer.types import EncoderSpec
 
 

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
+from lsgmer.data_params import Section, Share
 from lsgmer.errors import ParamsError
 from lsgmer.overlays import read_layers
-from lsgmer.params import Params, Section, Share, explain, override, parse_params, read_yaml
+from lsgmer.params import Params, explain, override, parse_params, read_yaml
 from lsgmer.types import MODALITIES, Modality
 
 FOLDER = "experiments"

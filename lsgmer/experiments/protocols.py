@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from lsgmer.data_params import ManifestParams
 from lsgmer.errors import LsgmerError, ParamsError
 from lsgmer.experiments.plan import LEAKY, Protocol
-from lsgmer.params import ManifestParams
 from lsgmer.splits import split_of
 from lsgmer.types import SPLITS, Split
 

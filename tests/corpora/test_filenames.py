@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsgmer.corpora import cremad, emodb, read_corpus
+from lsgmer.data_params import CorpusParams
 from lsgmer.errors import LsgmerError
 from lsgmer.overlays import read_layers
-from lsgmer.params import CorpusParams
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"emodb": "wav", "cremad": "AudioWAV"}

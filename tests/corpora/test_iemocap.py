@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from lsgmer.corpora import read_corpus
 from lsgmer.corpora.iemocap import parse_turns, plurality
+from lsgmer.data_params import CorpusParams
 from lsgmer.errors import LsgmerError
 from lsgmer.manifest import is_left_out
 from lsgmer.overlays import read_layers
-from lsgmer.params import CorpusParams
 from lsgmer.types import CorpusReading, RejectedRow
 from tests.corpora.iemocap_release import DIALOGUES, LABELLED, Release, Turn, evaluation
 

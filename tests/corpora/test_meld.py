@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from lsgmer.corpora import read_corpus
 from lsgmer.corpora.meld import FAULTY_CLIPS
 from lsgmer.corpora.mending import mend
+from lsgmer.data_params import CorpusParams
 from lsgmer.errors import LsgmerError, ParamsError
 from lsgmer.overlays import read_layers
-from lsgmer.params import CorpusParams
 from lsgmer.types import CorpusReading
 from tests.corpora import meld_release
 

@@ -25,9 +25,10 @@ from lsgmer.corpora.espeak import Speech, speak
 from lsgmer.corpora.sample import clip, downsample, generate
 from lsgmer.corpora.sample_plan import SPEAKERS, TAGS, Planned, plan, tag_counts
 from lsgmer.corpora.sample_text import FRAGMENTS, fragments
+from lsgmer.data_params import SampleParams
 from lsgmer.errors import LsgmerError, ParamsError
 from lsgmer.lineage import dvc_md5
-from lsgmer.params import SampleParams, load_params
+from lsgmer.params import load_params
 from lsgmer.types import SPLITS
 
 ROOT = Path(__file__).parents[2]

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsgmer.corpora import CORPORA, read_corpus
+from lsgmer.data_params import CorpusParams
 from lsgmer.errors import LsgmerError, ParamsError
 from lsgmer.overlays import read_layers
-from lsgmer.params import CorpusParams
 from lsgmer.types import CorpusReading
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel
 
+from lsgmer.data_params import AudioEncoderParams
 from lsgmer.encoders import AudioEncoder, build_audio
 from lsgmer.encoders.audio import _receptive_field
 from lsgmer.errors import LsgmerError
-from lsgmer.params import AudioEncoderParams
 from lsgmer.types import Waveform
 from tests.encoders.tiny import SPEECH, save_speech
 

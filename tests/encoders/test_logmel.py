@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lsgmer.data_params import AudioEncoderParams
 from lsgmer.encoders import build_audio, load_encoder
 from lsgmer.encoders.logmel import PROSODY, SAMPLE_RATE
 from lsgmer.encoders.prosody import slope, track_pitch
 from lsgmer.errors import LsgmerError
-from lsgmer.params import AudioEncoderParams
 from lsgmer.types import Waveform
 
 LOGMEL = build_audio(AudioEncoderParams(kind="logmel"), Path())

@@ -8,11 +8,11 @@ import huggingface_hub
 import numpy as np
 import pytest
 
+from lsgmer.data_params import AudioEncoderParams, TextEncoderParams
 from lsgmer.encoders import build_audio, build_text, load_encoder, pack_encoder
 from lsgmer.encoders.sources import find_files
 from lsgmer.errors import LsgmerError
 from lsgmer.lineage import file_sha256
-from lsgmer.params import AudioEncoderParams, TextEncoderParams
 from tests.encoders.tiny import save_roberta
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

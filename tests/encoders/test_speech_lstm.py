@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lsgmer.data_params import AudioEncoderParams
 from lsgmer.encoders import build_audio, load_encoder, pack_encoder
 from lsgmer.encoders.sources import package_file
 from lsgmer.encoders.speech_lstm import (
@@ -21,7 +22,6 @@ from lsgmer.encoders.speech_lstm import (
     read_weights,
 )
 from lsgmer.errors import LsgmerError
-from lsgmer.params import AudioEncoderParams
 from lsgmer.types import Waveform
 
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from transformers import AutoModel, AutoTokenizer
 
+from lsgmer.data_params import TextEncoderParams
 from lsgmer.encoders import TextEncoder, build_text, load_encoder
 from lsgmer.errors import LsgmerError
-from lsgmer.params import TextEncoderParams, load_params
+from lsgmer.params import load_params
 from lsgmer.types import EncoderSpec
 from tests.encoders.tiny import WORDS
 
