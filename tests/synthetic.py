@@ -32,7 +32,6 @@ def small_params(*overrides: str) -> Params:
         "train.batch_size=8",
         "train.learning_rate=0.01",
         "train.weight_decay=0.01",
-        "features.audio.hop_ms=20.0",
     )
     return load_params(ROOT / "params.yaml", [*small, "runtime.device=cpu", *overrides])
 

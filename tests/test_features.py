@@ -62,7 +62,7 @@ def make_workspace(root: Path, roberta: Path, *changes: str) -> Params:
     """Fill `root` with params.yaml, a corpus, its validated manifest and a tiny text encoder in models/r."""
     shutil.copytree(roberta, root / "models" / "r")
     small = ("features.text.source=models/r", "features.text.sha256=null", "features.text.max_tokens=16")
-    sizes = ("features.batch_size=2", "features.audio.n_mels=20", "features.audio.hop_ms=20.0", "runtime.device=cpu")
+    sizes = ("features.batch_size=2", "features.audio={kind: logmel, n_mels: 20, hop_ms: 20.0}", "runtime.device=cpu")
     with (root / "params.yaml").open("w") as file:
         YAML().dump(override(read_yaml(ROOT / "params.yaml"), [*small, *sizes, *changes]), file)
     params = load_params(root / "params.yaml")
