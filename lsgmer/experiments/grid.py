@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +46,8 @@ def run(root: Path, quick: bool, jobs: int, grid: str | None) -> None:
         )
     with _alone(root), _children() as children:
         began = time.monotonic()
-        for source in dict.fromkeys(plan.studies[cell.study].source for cell in cells):
-            _features(root, source, children)
+        sources = dict.fromkeys(plan.studies[cell.study].source for cell in cells)
+        _prepare(root, list(sources), jobs, children)
         stale = _out_of_date(root)
         todo = [cell for cell in cells if cell.stage in stale]
         print(f"{len(cells) - len(todo)} of {len(cells)} cells are up to date; {len(todo)} to run", flush=True)
@@ -89,6 +90,16 @@ class Children:
             for process in self.running:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGINT)
+
+
+def _prepare(root: Path, sources: list[str], jobs: int, children: Children) -> None:
+    """Bring the features of `sources` up to date, side by side."""
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            list(pool.map(lambda source: _features(root, source, children), sources))
+        except BaseException:
+            children.end()  # or leaving the pool would wait for what still runs
+            raise
 
 
 def _features(root: Path, source: str, children: Children) -> None:
