@@ -217,7 +217,8 @@ def build_world(root: Path, counts: Mapping[Split, int] = COUNTS, *overrides: st
     """Recordings, validated manifest, a tiny text encoder under `root`; no features, no models yet."""
     workspace = Workspace(root)
     params = small_params(
-        "corpus.name=table", "corpus.path=data/raw/table", "corpus.synthesize=[]", "features.audio={kind: logmel, n_mels: 8, hop_ms: 20.0}",
+        "corpus.name=table", "corpus.path=data/raw/table", "corpus.synthesize=[]",
+        "features.audio={kind: logmel, n_mels: 8, hop_ms: 20.0}",
         "features.text.source=encoders/text", "features.text.sha256=null", "features.text.max_tokens=16",
         "evaluate.bootstrap=200", "evaluate.min_group=5", "gate.min_champion_utterances=20", *overrides,
     )  # fmt: skip
