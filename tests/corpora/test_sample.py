@@ -167,7 +167,7 @@ def test_downsampling_keeps_a_tone_and_drops_what_cannot_be_held() -> None:
 
 def test_the_stage_writes_to_its_workspace(tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text()
-    small = text.replace("{train: 400, valid: 120, test: 180}", "{train: 12, valid: 12, test: 12}")
+    small = text.replace("{train: 400, valid: 120, test: 240}", "{train: 12, valid: 12, test: 12}")
     assert small != text
     (tmp_path / "params.yaml").write_text(small)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
