@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ def run(root: Path, quick: bool, jobs: int | None, grid: str | None) -> None:
     from lsgmer.stages import check_workspace
 
     check_workspace(root)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         grids.run(root, quick, jobs or _cores(), grid)
     except KeyboardInterrupt:

@@ -20,14 +20,16 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from lsgmer import stages
 from lsgmer.errors import LsgmerError
 from lsgmer.experiments.plan import FOLDER, Cell, load_plan
 from lsgmer.paths import write_atomically
-from lsgmer.runtime import track
+from lsgmer.runtime import OWNER, identity, track
 
+STOP_S = 30.0
 PIPELINE = f"{FOLDER}/dvc.yaml"
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -69,7 +71,7 @@ class Children:
 
     def call(self, command: list[str], root: Path, log: Path | None) -> int:
         """Run `command` in its own process group, its output to `log` (None: to the screen); return its code."""
-        environment = {**stages.environment(), **ONE_THREAD}
+        environment = {**stages.environment(), **ONE_THREAD, OWNER: identity(os.getpid())}
         with log.open("wb") if log else nullcontext() as output:
             with self.lock:
                 if self.ended.is_set():
@@ -84,12 +86,19 @@ class Children:
         return code
 
     def end(self) -> None:
-        """Interrupt what runs: finished epochs are kept, and the next run goes on there."""
+        """Interrupt the stages that run, and wait: finished epochs are kept, and the next run goes on there.
+
+        The stages, not their DVC: one that is ended while it writes leaves an empty dvc.lock, and with it every
+        finished cell's record is gone. It ends by itself when its stage has.
+        """
         self.ended.set()
-        with self.lock:
-            for process in self.running:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGINT)
+        deadline = time.monotonic() + STOP_S
+        while self.running and time.monotonic() < deadline:
+            for process in list(self.running):
+                with suppress(psutil.NoSuchProcess):
+                    for stage in psutil.Process(process.pid).children(recursive=True):
+                        stage.send_signal(signal.SIGINT)
+            time.sleep(0.5)
 
 
 def _prepare(root: Path, sources: list[str], jobs: int, children: Children) -> None:

@@ -79,11 +79,17 @@ def test_what_is_finished_is_not_run_again_and_ctrl_c_loses_nothing(project):
     process = project.start("lsgmer.cli", "experiments", "run", "--jobs", "2")
     cells = project.root / "experiments" / "data" / "cells"
     assert wait_for(lambda: len(list(cells.glob("own-full-*"))) >= 1, 200)
-    os.killpg(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # as Ctrl-C; a process that was started in the background ignores SIGINT
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "finished cells and epochs are kept" in output
     assert wait_for(lambda: not processes_in(project.root), 20)
+    assert "own-full" in (project.root / "experiments" / "dvc.lock").read_text()
+    killed = project.start("lsgmer.cli", "experiments", "run", "--jobs", "2")
+    assert wait_for(lambda: bool(pids_of(project.root / "experiments", "lsgmer.experiments.cell")), 60)
+    killed.kill()
+    killed.communicate()
+    assert wait_for(lambda: not processes_in(project.root), 30), "orphans stay after kill -9"
     done = project.lsgmer("experiments", "run", "--jobs", "2")
     assert done.code == 0, done.output
     assert "0 of 12 cells" not in done.output
