@@ -74,7 +74,9 @@ def test_a_second_run_does_nothing(golden):
     assert "up to date" in again.output
     assert "progress" not in again.output
     assert (project.root / "dvc.lock").read_bytes() == before
-    assert project.run("dvc", "status").output.strip().endswith("up to date.")
+    assert project.run("dvc", "status", "dvc.yaml").output.strip().endswith("up to date.")
+    everywhere = json.loads(project.run("dvc", "status", "--json").output.strip().splitlines()[-1])
+    assert {name.partition(":")[0] for name in everywhere} <= {"experiments/dvc.yaml"}  # studies nobody has run here
     assert "didn't change" in project.run("dvc", "repro").output
 
 
