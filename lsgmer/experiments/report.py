@@ -94,6 +94,7 @@ def _head(root: Path, command: str, studies: Sequence[StudyResults], notes: Sequ
         "UA is balanced accuracy, WA accuracy; ± is the standard deviation over seeds where there are several, and of "
         "folds otherwise. In brackets: 95% bootstrap intervals over test utterances, stratified by class, paired with "
         "`full`: they hold for these speakers and these trained models. p: two-sided, Holm-adjusted over the table.",
+        *(["**Quick grid**: only some of the folds, variants and seeds."] if "--quick" in command else []),
         *(f"**Incomplete**: {note}." for note in notes),
     ]
     return "\n\n".join(lines)
