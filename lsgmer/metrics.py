@@ -109,7 +109,7 @@ def bootstrap_interval(truth: Array, guess: Array, resamples: int, seed: int) ->
     from a multinomial of its own shares, so that is what is drawn.
     """
     counts = confusion(truth, guess, _span(truth, guess))
-    return _around(float(_balanced_accuracy(counts)), _balanced_accuracy(_resample(counts, resamples, seed)))
+    return around(float(_balanced_accuracy(counts)), _balanced_accuracy(_resample(counts, resamples, seed)))
 
 
 def paired_bootstrap(truth: Array, guess: Array, other: Array, resamples: int, seed: int) -> Interval:
@@ -119,7 +119,7 @@ def paired_bootstrap(truth: Array, guess: Array, other: Array, resamples: int, s
     """
     outcome = (np.asarray(guess) == truth).astype(np.int64) - (np.asarray(other) == truth)  # (N,) in -1, 0, 1
     counts = confusion(truth, outcome + 1, max(_span(truth), 3))[:, :3]
-    return _around(float(_gain(counts)), _gain(_resample(counts, resamples, seed)))
+    return around(float(_gain(counts)), _gain(_resample(counts, resamples, seed)))
 
 
 def summarise(
@@ -142,7 +142,7 @@ def summarise(
 
     def interval(metric: Callable[[Array], Array]) -> Interval:
         value = float(metric(counts))
-        return Interval(value=value) if drawn is None else _around(value, metric(drawn))
+        return Interval(value=value) if drawn is None else around(value, metric(drawn))
 
     return ModelMetrics(
         n=len(truth),
@@ -178,7 +178,8 @@ def _resample(counts: Array, resamples: int, seed: int) -> Array:
     return drawn
 
 
-def _around(value: float, drawn: Array) -> Interval:
+def around(value: float, drawn: Array) -> Interval:
+    """Return `value` with the 95% percentile interval of its resamples (R,), which always includes it."""
     low, high = np.quantile(drawn, LEVELS)
     return Interval(value=value, low=min(float(low), value), high=max(float(high), value))
 

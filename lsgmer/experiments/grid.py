@@ -137,7 +137,8 @@ def _walk(root: Path, todo: list[Cell], jobs: int, children: Children) -> list[C
                 command = [*stages.DVC, "--wait-for-lock", "repro", "--single-item", f"{PIPELINE}:{cell.stage}"]
                 done.put((cell, children.call(command, root, _log(root, cell))))
 
-    _log(root, todo[0]).parent.mkdir(parents=True, exist_ok=True) if todo else None
+    if todo:
+        _log(root, todo[0]).parent.mkdir(parents=True, exist_ok=True)
     workers = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(todo)))]
     for worker in workers:
         worker.start()

@@ -18,7 +18,6 @@ from lsgmer.types import MODALITIES, Modality
 
 FOLDER = "experiments"
 LEAKY = "leaky_random_utterances"
-METRICS = ("balanced_accuracy", "weighted_f1")
 
 
 class Protocol(Section):

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from lsgmer import metrics
 from lsgmer.metrics import OF_COUNTS
 from lsgmer.types import Interval
 
 Array = np.ndarray[Any, Any]
-LEVELS = (0.025, 0.975)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,8 @@ def around(value: float, drawn: Array) -> Difference:
 
     The tails count the value itself (Davison and Hinkley, 1997), so p is never 0.
     """
-    low, high = np.quantile(drawn, LEVELS)
     tails = [(1 + (drawn <= 0).sum()) / (1 + len(drawn)), (1 + (drawn >= 0).sum()) / (1 + len(drawn))]
-    interval = Interval(value=value, low=min(float(low), value), high=max(float(high), value))
-    return Difference(interval, min(1.0, 2 * float(min(tails))))
+    return Difference(metrics.around(value, drawn), min(1.0, 2 * float(min(tails))))
 
 
 def holm(values: Sequence[float]) -> list[float]:
