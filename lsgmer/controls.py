@@ -6,10 +6,12 @@ import json
 import warnings
 
 import numpy as np
+import torch
 
 from lsgmer import checkpoint
 from lsgmer.batching import FeatureSplit
 from lsgmer.fitting import check_parts, fit
+from lsgmer.objective import class_weights
 from lsgmer.params import Params
 from lsgmer.paths import Workspace, write_atomically
 from lsgmer.runtime import run_stage, set_threads
@@ -31,7 +33,7 @@ def run(workspace: Workspace, params: Params) -> None:
         card = checkpoint.save(out / name, fitted.model, fitted.card)
         finished.append(fitted)
         print(f"{name} only: valid balanced accuracy {card.valid_metrics['valid_balanced_accuracy']:.3f}", flush=True)
-    linear = fit_linear(train, params.controls.linear_c, params.runtime.seed)
+    linear = fit_linear(train, params)
     checkpoint.save_linear(out / "linear", linear)
     notes = {"c": params.controls.linear_c, "features": "mean and sd over time per modality, presence", "n": len(train)}
     write_atomically(out / "linear" / "notes.json", json.dumps(notes, indent=2, sort_keys=True) + "\n")
@@ -39,9 +41,10 @@ def run(workspace: Workspace, params: Params) -> None:
         fitted.forget()
 
 
-def fit_linear(train: FeatureSplit, c: float, seed: int) -> checkpoint.Linear:
-    """Fit multinomial logistic regression (L2, strength 1 / `c`, balanced) on standardised pooled features.
+def fit_linear(train: FeatureSplit, params: Params) -> checkpoint.Linear:
+    """Fit multinomial logistic regression (L2, strength 1 / C) on standardised pooled features.
 
+    Classes weigh what they weigh in LSGMER's own objective: a baseline with other weights answers another question.
     A class absent from training gets an intercept of -30: never predicted, still a probability.
     """
     from sklearn.exceptions import ConvergenceWarning  # seconds, which only this baseline costs
@@ -50,7 +53,13 @@ def fit_linear(train: FeatureSplit, c: float, seed: int) -> checkpoint.Linear:
     values = checkpoint.pooled(train)
     mean, scale = values.mean(0), values.std(0)
     scale[scale < 1e-8] = 1.0
-    model = LogisticRegression(C=c, max_iter=2000, class_weight="balanced", random_state=seed)
+    weights = class_weights(torch.from_numpy(train.labels), len(train.label_set), params.objective.class_weight_power)
+    model = LogisticRegression(
+        C=params.controls.linear_c,
+        max_iter=2000,
+        class_weight={int(label): float(weights[label]) for label in np.unique(train.labels)},
+        random_state=params.runtime.seed,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit((values - mean) / scale, train.labels)

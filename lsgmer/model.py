@@ -177,39 +177,48 @@ class PooledSummary(nn.Module):
         return summary.unsqueeze(1).expand(-1, len(labels), -1)
 
 
-class CrossModalFusion(nn.Module):
-    """Cross-attention between the label views of both modalities, then attention over the modalities present.
-
-    With fusion "gated" the modalities do not hear each other: attention over those present is all there is.
-    """
+class GatedFusion(nn.Module):
+    """Attention over the modalities that are present, apart for every label; they do not hear each other."""
 
     def __init__(self, names: list[Modality], params: ModelParams) -> None:
         super().__init__()
         self.names = names
-        hearing = names if len(names) > 1 and params.fusion == "cross" else []
-        self.cross = nn.ModuleDict(
-            {
-                name: nn.MultiheadAttention(params.width, params.heads, params.dropout, batch_first=True)
-                for name in hearing
-            }
-        )
         self.norms = nn.ModuleDict({name: nn.LayerNorm(params.width) for name in names})
         self.importance = nn.ModuleDict({name: nn.Linear(params.width, 1) for name in names})
 
     def forward(self, views: dict[Modality, Tensor], present: dict[Modality, Tensor]) -> Tensor:
         """Fuse `views` (B, C, D) per modality, `present` (B,) bool per modality, to (B, C, D)."""
-        mixed = []
+        normed = {name: self.norms[name](view) for name, view in views.items()}
+        scores = torch.cat([self.importance[name](view) for name, view in normed.items()], dim=-1)  # (B, C, M)
+        absent = ~torch.stack([present[name] for name in views], dim=-1)  # (B, M)
+        weights = scores.masked_fill(absent.unsqueeze(1), torch.finfo(scores.dtype).min).softmax(-1)
+        return (weights.unsqueeze(-1) * torch.stack(list(normed.values()), dim=2)).sum(2)
+
+
+class CrossModalFusion(nn.Module):
+    """Cross-attention between the label views of both modalities, in both directions, then `GatedFusion`."""
+
+    def __init__(self, names: list[Modality], params: ModelParams) -> None:
+        super().__init__()
+        self.names = names
+        self.cross = nn.ModuleDict(
+            {
+                name: nn.MultiheadAttention(params.width, params.heads, params.dropout, batch_first=True)
+                for name in (names if len(names) > 1 else [])
+            }
+        )
+        self.gate = GatedFusion(names, params)
+
+    def forward(self, views: dict[Modality, Tensor], present: dict[Modality, Tensor]) -> Tensor:
+        """Fuse `views` (B, C, D) per modality, `present` (B,) bool per modality, to (B, C, D)."""
+        mixed = {}
         for name, view in views.items():
-            others = [other for other in views if other != name]
-            for other in others if name in self.cross else []:
+            for other in (other for other in views if other != name):
                 heard, _ = self.cross[name](view, views[other], views[other], need_weights=False)
                 view = view + present[other].to(view.dtype)[:, None, None] * heard
-            mixed.append(self.norms[name](view))
-        stacked = torch.stack(mixed, dim=2)  # (B, C, M, D)
-        scores = torch.cat([self.importance[name](view) for name, view in zip(views, mixed, strict=True)], dim=-1)
-        absent = ~torch.stack([present[name] for name in views], dim=-1)  # (B, M)
-        weights = scores.masked_fill(absent.unsqueeze(1), torch.finfo(scores.dtype).min).softmax(-1)  # (B, C, M)
-        return (weights.unsqueeze(-1) * stacked).sum(2)
+            mixed[name] = view
+        fused: Tensor = self.gate(mixed, present)
+        return fused
 
 
 class ConcatenatedFusion(nn.Module):
@@ -256,9 +265,9 @@ class LabelScorer(nn.Module):
 
 
 ENHANCEMENTS: dict[str, type[nn.Module]] = {"labels": LabelSignalEnhancement, "none": PooledSummary}
-FUSIONS: dict[str, type[CrossModalFusion] | type[ConcatenatedFusion]] = {
+FUSIONS: dict[str, type[CrossModalFusion | GatedFusion | ConcatenatedFusion]] = {
     "cross": CrossModalFusion,
-    "gated": CrossModalFusion,
+    "gated": GatedFusion,
     "concatenation": ConcatenatedFusion,
 }
 

@@ -271,5 +271,5 @@ def train(world: World, shuffled: bool = False) -> World:
         checkpoint.save(world.workspace.data(name), fitted.model, fitted.card)
         fitted.forget()
     if not shuffled:
-        checkpoint.save_linear(world.workspace.data("controls/linear"), controls.fit_linear(train_part, 1.0, 7))
+        checkpoint.save_linear(world.workspace.data("controls/linear"), controls.fit_linear(train_part, world.params))
     return world

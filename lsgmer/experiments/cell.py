@@ -144,7 +144,7 @@ def answer(whole: FeatureSplit, fold: Fold, variant: Variant, params: Params, sc
     if variant.kind == "majority":
         return Answers(np.tile(prior, (len(fold.test), 1)))
     if variant.kind == "linear":
-        linear = fit_linear(train, params.controls.linear_c, params.runtime.seed)
+        linear = fit_linear(train, params)
         return Answers(linear.probabilities(select(whole, fold.test, "test")))
     groups: list[tuple[Modality, ...]] = [variant.modalities]
     if variant.kind == "late":
