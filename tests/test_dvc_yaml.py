@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lsgmer.experiments.cell import SECTIONS
 from lsgmer.params import Params, read_yaml
 
 ROOT = Path(__file__).parents[1]
@@ -67,11 +68,26 @@ def test_deps_exist_and_watch_nothing_else(name):
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_studies_watch_what_their_stages_import(name):
     stage = STUDIES[name].get("do", STUDIES[name])
+    if "data/common.json" in stage["deps"]:
+        assert not any("lsgmer" in dep for dep in stage["deps"]), f"{name}: code belongs to stage common"
+        watched = deps_on_code(STUDIES["common"])
+    else:
+        watched = deps_on_code(stage)
     needed = closure(stage["cmd"].split("python -m ")[1].split()[0])
-    watched = {dep.removeprefix("../") for dep in stage["deps"] if dep.startswith("../lsgmer")}
+    if name == "common":
+        needed |= closure("lsgmer.experiments.cell")
     assert {d for d in watched if not (ROOT / d).exists()} == set()
     assert {f for f in needed if not any(f == d or f.startswith(f"{d}/") for d in watched)} == set()
     assert {d for d in watched if not any(f == d or f.startswith(f"{d}/") for f in needed)} == set()
+
+
+def test_the_cells_depend_on_every_parameter_they_train_with():
+    (shared,) = (given["../params.yaml"] for given in STUDIES["common"]["params"])
+    assert {*SECTIONS} - {key.split(".")[0] for key in shared} == set()
+
+
+def deps_on_code(stage) -> set[str]:
+    return {dep.removeprefix("../") for dep in stage["deps"] if dep.startswith("../lsgmer")}
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -28,6 +28,7 @@ def run(root: Path, quick: bool, jobs: int | None, grid: str | None) -> None:
 
 def report(root: Path, quick: bool, grid: str | None, out: Path, picture: str) -> None:
     """Write the report of all finished cells to `out`, pictures beside it, and say what is missing."""
+    from lsgmer.experiments import clock
     from lsgmer.experiments import report as reports
 
     if picture not in ("png", "svg"):
@@ -42,7 +43,8 @@ def report(root: Path, quick: bool, grid: str | None, out: Path, picture: str) -
         f" --out {out}",
         f" --pictures {picture}",
     ]
-    notes = reports.write(root, plan, cells, root / out, picture, "lsgmer experiments report" + "".join(options))
+    command = "lsgmer experiments report" + "".join(options)
+    notes = reports.write(root, plan, cells, root / out, picture, command, clock.last(root, quick, grid))
     for note in notes:
         print(f"incomplete: {note}")
     print(f"wrote {out} and its pictures in {out.with_suffix('')}/")

@@ -25,8 +25,8 @@ from filelock import FileLock, Timeout
 
 from lsgmer import stages
 from lsgmer.errors import LsgmerError
+from lsgmer.experiments import clock
 from lsgmer.experiments.plan import FOLDER, Cell, load_plan
-from lsgmer.paths import write_atomically
 from lsgmer.runtime import OWNER, identity, track
 
 STOP_S = 30.0
@@ -49,13 +49,15 @@ def run(root: Path, quick: bool, jobs: int, grid: str | None) -> None:
     with _alone(root), _children() as children:
         began = time.monotonic()
         sources = dict.fromkeys(plan.studies[cell.study].source for cell in cells)
+        _bring_up(root, "common", children)
         _prepare(root, list(sources), jobs, children)
         stale = _out_of_date(root)
         todo = [cell for cell in cells if cell.stage in stale]
         print(f"{len(cells) - len(todo)} of {len(cells)} cells are up to date; {len(todo)} to run", flush=True)
         failed = _walk(root, todo, jobs, children)
         if todo:
-            _note_time(root, quick, grid, jobs, len(todo), time.monotonic() - began)
+            seconds = round(time.monotonic() - began, 1)
+            clock.note(root, quick, grid, clock.RunTime(cells=len(todo), jobs=jobs, seconds=seconds))
     if failed:
         named = "\n".join(f"  {cell.name}: {_log(root, cell)}" for cell in failed[:5])
         raise LsgmerError(f"{len(failed)} of {len(todo)} cells failed; the others are kept. Their logs:\n{named}")
@@ -105,16 +107,16 @@ def _prepare(root: Path, sources: list[str], jobs: int, children: Children) -> N
     """Bring the features of `sources` up to date, side by side."""
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            list(pool.map(lambda source: _features(root, source, children), sources))
+            list(pool.map(lambda source: _bring_up(root, f"features@{source}", children), sources))
         except BaseException:
             children.end()  # or leaving the pool would wait for what still runs
             raise
 
 
-def _features(root: Path, source: str, children: Children) -> None:
-    command = [*stages.DVC, "--wait-for-lock", "repro", "--single-item", f"{PIPELINE}:features@{source}"]
+def _bring_up(root: Path, stage: str, children: Children) -> None:
+    command = [*stages.DVC, "--wait-for-lock", "repro", "--single-item", f"{PIPELINE}:{stage}"]
     if children.call(command, root, None):
-        raise LsgmerError(f"the features of source {source} could not be made: see above")
+        raise LsgmerError(f"stage {stage} of {PIPELINE} failed: see above")
 
 
 def _out_of_date(root: Path) -> frozenset[str]:
@@ -158,13 +160,6 @@ def _log(root: Path, cell: Cell) -> Path:
 def _last_line(path: Path) -> str:
     lines = [line for line in path.read_text(errors="replace").splitlines() if "error" in line.lower()]
     return lines[0] if lines else "see its log"
-
-
-def _note_time(root: Path, quick: bool, grid: str | None, jobs: int, cells: int, seconds: float) -> None:
-    """Keep how long the last run of this kind took, for the report."""
-    name = f"{'quick' if quick else 'full'}-{grid or 'all'}"
-    note = {"cells": cells, "jobs": jobs, "seconds": round(seconds, 1)}
-    write_atomically(root / FOLDER / ".lsgmer" / "runs" / f"{name}.json", json.dumps(note) + "\n")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 from lsgmer import plots
 from lsgmer.errors import LsgmerError
 from lsgmer.experiments import statistics
+from lsgmer.experiments.clock import RunTime
 from lsgmer.experiments.plan import Cell, Plan, Protocol, Study
 from lsgmer.experiments.results import Run, StudyResults, collect, fused_of
 from lsgmer.lineage import source_state
@@ -42,9 +43,12 @@ class Row:
     p_holm: float | None = None
 
 
-def write(root: Path, plan: Plan, cells: Sequence[Cell], out: Path, picture: str, command: str) -> list[str]:
+def write(
+    root: Path, plan: Plan, cells: Sequence[Cell], out: Path, picture: str, command: str, took: RunTime | None = None
+) -> list[str]:
     """Write the report to `out` and its pictures (`picture` is "png" or "svg") to a folder beside it.
 
+    `command` wrote it, and the cells last `took` so long; the head says both.
     Returns what a person should know: cells that are missing or stale. Raises LsgmerError when no cell is finished.
     """
     studies = [collect(root, plan, name, cells) for name in dict.fromkeys(cell.study for cell in cells)]
@@ -56,7 +60,7 @@ def write(root: Path, plan: Plan, cells: Sequence[Cell], out: Path, picture: str
         for s in studies
         if s.missing or s.stale
     ]
-    parts = [_head(root, command, studies, notes)]
+    parts = [_head(root, command, took, studies, notes)]
     for results in finished:
         parts += _study(plan, results, out.with_suffix(""), picture)
     write_atomically(out, "\n\n".join(part for part in parts if part) + "\n")
@@ -81,7 +85,7 @@ def rows_of(results: StudyResults, study: Study) -> list[Row]:
     return [Row(variant, runs, gaps.get(variant), adjusted.get(variant)) for variant, runs in results.runs.items()]
 
 
-def _head(root: Path, command: str, studies: Sequence[StudyResults], notes: Sequence[str]) -> str:
+def _head(root: Path, command: str, took: RunTime | None, studies: Sequence[StudyResults], notes: Sequence[str]) -> str:
     state = source_state(root)
     code = (
         "no git" if state.commit is None else state.commit[:12] + (" with uncommitted changes" if state.dirty else "")
@@ -90,7 +94,8 @@ def _head(root: Path, command: str, studies: Sequence[StudyResults], notes: Sequ
     lines = [
         "# Results",
         f"Written by `{command}` from code {code} (source sha256 {state.source_sha256[:12]}); every number "
-        f"here comes out of it. The cells took {seconds / 60:.0f} minutes of one-thread processes, training and test.",
+        f"here comes out of it. The cells took {seconds / 60:.0f} minutes of one-thread processes, training and test."
+        + ("" if took is None else f" {_by_the_clock(took)}"),
         "UA is balanced accuracy, WA accuracy; ± is the standard deviation over seeds where there are several, and of "
         "folds otherwise. In brackets: 95% bootstrap intervals over test utterances, stratified by class, paired with "
         "`full`: they hold for these speakers and these trained models. p: two-sided, Holm-adjusted over the table.",
@@ -98,6 +103,13 @@ def _head(root: Path, command: str, studies: Sequence[StudyResults], notes: Sequ
         *(f"**Incomplete**: {note}." for note in notes),
     ]
     return "\n\n".join(lines)
+
+
+def _by_the_clock(took: RunTime) -> str:
+    return (
+        f"`lsgmer experiments run` last ran {took.cells} of them, {took.jobs} side by side, in "
+        f"{took.seconds / 60:.1f} minutes by the clock."
+    )
 
 
 def _study(plan: Plan, results: StudyResults, folder: Path, picture: str) -> list[str]:

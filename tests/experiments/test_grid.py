@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -123,6 +124,7 @@ def test_the_report_has_every_variant_with_intervals_and_pictures(project):
         assert ua > 0.7
     assert "Label signal enhancement (LSE)" in text
     assert "Incomplete" not in text
+    assert re.search(r"`lsgmer experiments run` last ran \d+ of them, \d+ side by side, in \d+\.\d minutes", text)
     pictures = {path.name for path in (project.root / "docs" / "mine").iterdir()}
     assert pictures == {f"own-{what}.svg" for what in ("confusion", "curves", "trust", "space")}
     again = project.lsgmer("experiments", "report", "--out", "docs/mine.md", "--pictures", "svg")
