@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lsgmer.errors import LsgmerError
 from lsgmer.lineage import dvc_md5, file_md5
-from lsgmer.params import read_yaml
+from lsgmer.params import lookup, read_yaml
 from lsgmer.paths import Workspace
 
 Status = Literal["verified", "missing", "broken"]
@@ -85,7 +85,7 @@ class Lock:
         ran: dict[str, Any] = {}
         for stage in self.stages.values():
             ran |= stage.get("params", {}).get("params.yaml", {})
-        return sorted(key for key, value in ran.items() if _lookup(content, key) != value)
+        return sorted(key for key, value in ran.items() if lookup(content, key) != value)
 
 
 def cache_folder(workspace: Workspace) -> Path:
@@ -145,9 +145,3 @@ def _claims(workspace: Workspace, path: str) -> set[str]:
 
 def _recorded(item: dict[str, Any], cached: bool) -> Recorded:
     return Recorded(item["path"], str(item.get("md5")), cached)
-
-
-def _lookup(content: Any, key: str) -> Any:
-    for part in key.split("."):
-        content = content.get(part) if isinstance(content, dict) else None
-    return content

@@ -199,6 +199,13 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     return parse_params(override(read_yaml(path), overrides), str(path))
 
 
+def lookup(content: Any, key: str) -> Any:
+    """Return the value at "section.key" of nested `content`, None where there is none."""
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, dict) else None
+    return content
+
+
 def override(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return a copy of `content` with each "section.key=value" set; values are YAML. Unknown keys fail on parsing."""
     result: dict[str, Any] = json.loads(json.dumps(content))

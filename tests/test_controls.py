@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,11 +11,9 @@ from tests.synthetic import items, small_params, split
 
 def skewed(counts: tuple[int, int, int]):
     """A training part with `counts` utterances of each label, which nothing in the features tells apart."""
-    made = items(sum(counts), seed=3)
-    labels = np.repeat(np.arange(3), counts)
-    for item, label in zip(made, labels, strict=True):
-        object.__setattr__(item, "label", int(label))
-    return split("train", made)
+    labels = np.repeat(np.arange(3), counts).tolist()
+    made = zip(items(sum(counts), seed=3), labels, strict=True)
+    return split("train", [replace(item, label=label) for item, label in made])
 
 
 @pytest.mark.parametrize(("power", "expected"), [(0.0, (0.8, 0.15, 0.05)), (1.0, (1 / 3, 1 / 3, 1 / 3))])

@@ -7,13 +7,11 @@ every stage, so hundreds of cells spent half of their time on that.
 from __future__ import annotations
 
 import json
-from functools import reduce
 from pathlib import Path
-from typing import Any
 
 from lsgmer.experiments.plan import FOLDER
-from lsgmer.lineage import file_sha256
-from lsgmer.params import read_yaml
+from lsgmer.lineage import dvc_md5
+from lsgmer.params import lookup, read_yaml
 from lsgmer.paths import write_atomically
 from lsgmer.runtime import guarded
 
@@ -21,20 +19,15 @@ OUT = "data/common.json"
 
 
 def run(root: Path) -> None:
-    """Write the sha256 of each file and the value of each parameter that the stage depends on to data/common.json."""
+    """Write what DVC knows of each dependency of the stage, and the value of each parameter, to data/common.json."""
     folder = root / FOLDER
-    stage = read_yaml(folder / "dvc.yaml")["stages"]["common"]
-    watched = [folder / path for path in stage["deps"]]
-    files = [file for path in watched for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))]
-    code = {file.resolve().relative_to(root.resolve()).as_posix(): file_sha256(file) for file in files}
+    stage, params = read_yaml(folder / "dvc.yaml")["stages"]["common"], read_yaml(root / "params.yaml")
     (keys,) = (given["../params.yaml"] for given in stage["params"])
-    params = read_yaml(root / "params.yaml")
-    found = {"code": code, "params": {key: _value(params, key) for key in keys}}
+    found = {
+        "code": {path.removeprefix("../"): dvc_md5(folder / path) for path in stage["deps"]},
+        "params": {key: lookup(params, key) for key in keys},
+    }
     write_atomically(folder / OUT, json.dumps(found, indent=2, sort_keys=True) + "\n")
-
-
-def _value(params: dict[str, Any], key: str) -> Any:
-    return reduce(lambda section, name: section[name], key.split("."), params)
 
 
 def main() -> None:

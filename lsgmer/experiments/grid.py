@@ -71,8 +71,12 @@ class Children:
     ended: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def call(self, command: list[str], root: Path, log: Path | None) -> int:
-        """Run `command` in its own process group, its output to `log` (None: to the screen); return its code."""
+    def repro(self, stage: str, root: Path, log: Path | None) -> int:
+        """Have a DVC in its own process group bring `stage` up to date; return its code.
+
+        Its output goes to `log` (None: to the screen).
+        """
+        command = [*stages.DVC, "--wait-for-lock", "repro", "--single-item", f"{PIPELINE}:{stage}"]
         environment = {**stages.environment(), **ONE_THREAD, OWNER: identity(os.getpid())}
         with log.open("wb") if log else nullcontext() as output:
             with self.lock:
@@ -114,8 +118,7 @@ def _prepare(root: Path, sources: list[str], jobs: int, children: Children) -> N
 
 
 def _bring_up(root: Path, stage: str, children: Children) -> None:
-    command = [*stages.DVC, "--wait-for-lock", "repro", "--single-item", f"{PIPELINE}:{stage}"]
-    if children.call(command, root, None):
+    if children.repro(stage, root, None):
         raise LsgmerError(f"stage {stage} of {PIPELINE} failed: see above")
 
 
@@ -136,8 +139,7 @@ def _walk(root: Path, todo: list[Cell], jobs: int, children: Children) -> list[C
         with suppress(queue.Empty):
             while True:
                 cell = waiting.get_nowait()
-                command = [*stages.DVC, "--wait-for-lock", "repro", "--single-item", f"{PIPELINE}:{cell.stage}"]
-                done.put((cell, children.call(command, root, _log(root, cell))))
+                done.put((cell, children.repro(cell.stage, root, _log(root, cell))))
 
     if todo:
         _log(root, todo[0]).parent.mkdir(parents=True, exist_ok=True)

@@ -39,9 +39,9 @@ def written(root) -> bytes:
     return (root / "experiments" / "data" / "common.json").read_bytes()
 
 
-def test_it_names_every_file_and_parameter_that_cells_share(project):
+def test_it_names_every_dependency_and_parameter_that_cells_share(project):
     found = json.loads(written(project))
-    assert set(found["code"]) == {"lsgmer/model.py", "lsgmer/encoders/text.py"}
+    assert set(found["code"]) == {"lsgmer/model.py", "lsgmer/encoders"}
     assert found["params"] == {"runtime.device": "cpu", "model": {"width": 64}}
 
 
@@ -51,6 +51,7 @@ def test_it_names_every_file_and_parameter_that_cells_share(project):
         ("lsgmer/model.py", "a = 2\n", True),
         ("lsgmer/encoders/text.py", "b = 2\n", True),
         ("lsgmer/encoders/new.py", "", True),
+        ("lsgmer/encoders/table.json", "{}", True),
         ("params.yaml", "runtime: {device: cpu, seed: 7}\nmodel: {width: 32}\n", True),
         ("lsgmer/report.py", "c = 2\n", False),
         ("params.yaml", "runtime: {device: cpu, seed: 8}\nmodel: {width: 64}\n", False),
