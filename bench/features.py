@@ -10,11 +10,13 @@ import numpy as np
 import soundfile
 
 from lsgmer.audio import facts
-from lsgmer.features import run
-from lsgmer.manifest import Manifest, ValidationReport, write_validated
+from lsgmer.core.paths import Workspace
+from lsgmer.core.records import SPLITS
+from lsgmer.manifests.manifest import Manifest
+from lsgmer.manifests.utterance import Utterance
+from lsgmer.manifests.validated import ValidationReport, write_validated
 from lsgmer.params import load_params
-from lsgmer.paths import Workspace
-from lsgmer.types import SPLITS, Utterance
+from lsgmer.stages.features import run
 
 COUNT, RATE = 700, 16_000
 TEXT = "I did not think that you would come all the way out here in this weather"

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 from ruamel.yaml import YAML
 
-from lsgmer.params import read_yaml
+from lsgmer.core.sections import read_yaml
 
 ROOT = Path(__file__).parents[1]
 SESSIONS = (1085, 1023, 1151, 1031, 1241)

@@ -22,15 +22,17 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed
 
-from flows import dvc
+from flows import stage_process
 from flows.console import PROGRESS, Console
-from flows.outside import fetch_absent
+from flows.pull import fetch_absent
 from flows.watch import watch_parent
-from lsgmer import champions, stages, summary
-from lsgmer.errors import ExitCode, LsgmerError
-from lsgmer.exclusive import exclusive
-from lsgmer.paths import Workspace
-from lsgmer.runtime import apply_environment
+from lsgmer.core.errors import ExitCode, LsgmerError
+from lsgmer.core.paths import Workspace
+from lsgmer.core.process import apply_environment
+from lsgmer.registry import champions
+from lsgmer.registry.promotion import packaged_tag, read_gate, read_metrics, to_promote, verdict_code
+from lsgmer.workspace import dvc, outcome
+from lsgmer.workspace.lock import exclusive
 
 INTERRUPTED = "interrupted; everything finished so far is kept: run the same command again to go on"
 
@@ -47,7 +49,7 @@ def stage(name: str, position: str, root: str) -> bool:
 
     console.start()
     try:
-        changed = dvc.repro(name, Path(root), on_line)
+        changed = stage_process.repro(name, Path(root), on_line)
     except BaseException as error:
         console.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
@@ -65,11 +67,11 @@ def promote(root: str, tag: str) -> None:
 def publish(root: str) -> None:
     """Show metrics and the gate's verdict as Prefect artifacts; the same numbers stand in data/."""
     workspace = Workspace(Path(root))
-    metrics, gate = summary.read_metrics(workspace), summary.read_gate(workspace)
+    metrics, gate = read_metrics(workspace), read_gate(workspace)
     if metrics is not None:
-        create_markdown_artifact(summary.metrics_markdown(metrics), key="metrics", description="95% intervals")
+        create_markdown_artifact(outcome.metrics_markdown(metrics), key="metrics", description="95% intervals")
     if gate is not None:
-        create_table_artifact(summary.gate_rows(gate), key="gate", description=f"Verdict: {gate.verdict}")
+        create_table_artifact(outcome.gate_rows(gate), key="gate", description=f"Verdict: {gate.verdict}")
 
 
 @flow(name="pipeline")
@@ -86,13 +88,13 @@ def pipeline(root: str = ".") -> State[Any]:
 def walk(workspace: Workspace) -> State[Any]:
     """Run what is out of date, in order; stop before packaging unless the gate passed; promote last."""
     root = str(workspace.root)
-    stages.check_workspace(workspace.root)
+    dvc.check_workspace(workspace.root)
     fetch_absent(root)
-    plan, todo = stages.survey(workspace.root)
-    packaging = plan.after({stages.PACKAGE})
+    plan, todo = dvc.survey(workspace.root)
+    packaging = plan.after({dvc.PACKAGE})
     changed = False
     for name in todo:
-        if name in packaging and summary.verdict_code(workspace):
+        if name in packaging and verdict_code(workspace):
             continue
         changed |= stage.with_options(name=name)(name, f"{plan.order.index(name) + 1}/{len(plan.order)}", root)
     return _conclude(workspace, changed)
@@ -100,19 +102,19 @@ def walk(workspace: Workspace) -> State[Any]:
 
 def _conclude(workspace: Workspace, changed: bool) -> State[Any]:
     root = str(workspace.root)
-    rejected = bool(summary.verdict_code(workspace))
-    tag = summary.to_promote(workspace)
+    rejected = bool(verdict_code(workspace))
+    tag = to_promote(workspace)
     if tag:
         promote(root, tag)
     if changed or tag:
         publish(root)
     if rejected:
-        gate = summary.read_gate(workspace)
+        gate = read_gate(workspace)
         reasons = "; ".join(f"{r.name}: {r.reason}" for r in gate.rules if r.verdict != "PASS") if gate else ""
         return Completed(name="Rejected", message=f"{gate.verdict if gate else ''} {reasons}")
     if not changed and not tag:
         return Completed(name="Unchanged", message="every stage was up to date")
-    return Completed(message=f"packaged and promoted {summary.packaged_tag(workspace)}")
+    return Completed(message=f"packaged and promoted {packaged_tag(workspace)}")
 
 
 class _Progress:
@@ -171,7 +173,7 @@ def report(state: State[Any], workspace: Workspace) -> int:
             traceback.print_exception(error)
         print(f"\nlsgmer run: error: {error if isinstance(error, Exception) else state.message}", file=sys.stderr)
         return error.exit_code if isinstance(error, LsgmerError) else ExitCode.ERROR
-    print(f"\n{summary.render(workspace)}")
+    print(f"\n{outcome.render(workspace)}")
     return ExitCode.REJECTED if state.name == "Rejected" else ExitCode.DONE
 
 

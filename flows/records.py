@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 
 import httpx
 
-from lsgmer import champions, summary
-from lsgmer.lineage import source_state
-from lsgmer.paths import Workspace, write_atomically
-from lsgmer.types import Record, SourceState
+from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.records import Record
+from lsgmer.core.source import SourceState, source_state
+from lsgmer.registry import champions
+from lsgmer.registry.promotion import packaged_tag, read_gate, read_metrics, verdict_code
+from lsgmer.workspace import outcome
 
 WEBHOOK_TIMEOUT_S = 10.0
 FINISHED = ("Completed", "Rejected", "Unchanged")  # only then do metrics and verdict belong to this run
@@ -49,7 +51,7 @@ def write(
         message=message,
         started=started.isoformat(),
         ended=now().isoformat(),
-        bento=summary.packaged_tag(workspace) if finished and not summary.verdict_code(workspace) else None,
+        bento=packaged_tag(workspace) if finished and not verdict_code(workspace) else None,
         champion=champion.tag if champion else None,
         updated=tuple(updated),
         source=source_state(workspace.root),
@@ -90,8 +92,8 @@ def call_webhook(url: str, record: RunRecord) -> bool:
 def _report(workspace: Workspace, record: RunRecord) -> str:
     lines = [f"# Run {record.id}: {record.state}", "", record.message, ""]
     lines += [f"{record.started} to {record.ended}; champion after it: {record.champion or 'none'}", ""]
-    metrics, gate = summary.read_metrics(workspace), summary.read_gate(workspace)
+    metrics, gate = read_metrics(workspace), read_gate(workspace)
     if record.state in FINISHED and metrics is not None and gate is not None:
-        lines += [summary.metrics_markdown(metrics), "", f"Gate: {gate.verdict}", ""]
+        lines += [outcome.metrics_markdown(metrics), "", f"Gate: {gate.verdict}", ""]
         lines += [f"- {r.verdict} {r.name}: {r.reason}" for r in gate.rules]
     return "\n".join(lines) + "\n"

@@ -13,12 +13,12 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed
 
 from flows import records
-from flows.outside import update_imports
 from flows.pipeline import pipeline, quiet
-from lsgmer.errors import LsgmerError
-from lsgmer.exclusive import Busy, exclusive
-from lsgmer.paths import Workspace
-from lsgmer.runtime import apply_environment
+from flows.pull import update_imports
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.paths import Workspace
+from lsgmer.core.process import apply_environment
+from lsgmer.workspace.lock import Busy, exclusive
 
 
 @flow(name="retrain")

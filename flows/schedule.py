@@ -16,10 +16,10 @@ from typing import cast
 import httpx
 
 from flows.watch import watch_parent
-from lsgmer.errors import LsgmerError, ParamsError
-from lsgmer.paths import Workspace
-from lsgmer.runtime import apply_environment, end_tree, identity
-from lsgmer.servers import end_orphan_server, known_server, note_path, note_server
+from lsgmer.core.errors import LsgmerError, ParamsError
+from lsgmer.core.paths import Workspace
+from lsgmer.core.process import apply_environment, end_tree, identity
+from lsgmer.workspace.prefect_server import end_orphan_server, known_server, note_path, note_server
 
 API = "PREFECT_API_URL"
 START_S = 180.0

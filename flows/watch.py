@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-from lsgmer.runtime import is_alive
+from lsgmer.core.process import is_alive
 
 WATCHED = "LSGMER_PARENT"  # identity of the command that started this process, if one did
 

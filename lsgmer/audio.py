@@ -11,13 +11,30 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 import soundfile
 
-from lsgmer.errors import LsgmerError
-from lsgmer.types import Seconds, Waveform
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.records import Seconds
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Waveform:
+    """Mono float32 samples (N,) in [-1, 1] and their rate in Hz."""
+
+    samples: np.ndarray[Any, Any]
+    sample_rate: int
+
+    @property
+    def duration_s(self) -> Seconds:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate
+
 
 CUT_TOLERANCE_S = 0.1  # tables round: an end this far past the recording's is the recording's end
 FLOOR_DB = -120.0  # level of digital silence, which has none
@@ -25,7 +42,6 @@ SILENCE_DBFS = -60.0
 SILENCE_FRAME_S = 0.02
 CLIPPED = 0.999
 BLOCK_FRAMES = 1 << 18
-
 Samples = np.ndarray[Any, Any]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lsgmer.errors import LsgmerError
+from lsgmer.core.errors import LsgmerError
 
 app = typer.Typer(
     help="Retrain, gate, package, serve and audit LSGMER, a label-guided speech + text emotion model.",
@@ -132,7 +132,7 @@ def import_meld(
 @app.command()
 def doctor() -> None:
     """Say whether this machine can run lsgmer: versions, threads, device, offline switches. Exit 1: it can not."""
-    from lsgmer.doctor import doctor as body
+    from lsgmer.commands.doctor import doctor as body
 
     raise typer.Exit(body())
 

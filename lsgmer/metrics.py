@@ -7,12 +7,40 @@ utterances, stratified by true class: they hold for the speakers at hand and say
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
-from lsgmer.errors import LsgmerError
-from lsgmer.types import Interval, ModelMetrics
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.records import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Interval(Record):
+    """A value with its 95% bootstrap interval; low and high are None where too few rows allow one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class ModelMetrics(Record):
+    """Metrics of one model on one set of utterances. accuracy is the field's WA, balanced_accuracy its UA."""
+
+    n: int
+    accuracy: Interval
+    balanced_accuracy: Interval
+    weighted_f1: Interval
+    macro_f1: Interval
+    recall: dict[str, float | None]
+    confusion: tuple[tuple[int, ...], ...]
+    ece: float | None
+    mean_consistency: float | None
+    selective_accuracy: dict[str, dict[str, float]] = Field(default_factory=dict)  # score -> share answered -> accuracy
+
 
 Array = np.ndarray[Any, Any]
 LEVELS = (0.025, 0.975)

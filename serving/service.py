@@ -19,10 +19,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from lsgmer.errors import LsgmerError
-from lsgmer.runtime import apply_environment
-from lsgmer.types import Prediction
-from serving.schema import (
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.process import apply_environment
+from lsgmer.inference.predictor import Prediction
+from serving.form import (
     HOW,
     MAX_AUDIO_S,
     MAX_CHANNELS,
@@ -34,7 +34,7 @@ from serving.schema import (
 )
 
 if TYPE_CHECKING:
-    from lsgmer.types import Waveform
+    from lsgmer.audio import Waveform
 
 ROOT = Path(__file__).parents[1]  # the Bento's src/, where model/ and papers/ stand beside serving/
 WEB = Path(__file__).parent / "web"
@@ -68,8 +68,8 @@ class EmotionService:
     def __init__(self) -> None:
         # Building a Bento imports this module; torch is needed only here, where the model is.
         apply_environment()
-        from lsgmer.bundle import Bundle
-        from lsgmer.predictor import Input
+        from lsgmer.inference.predictor import Input
+        from lsgmer.registry.bento import Bundle
 
         self.predictor = Bundle.open(ROOT).predictor()
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")

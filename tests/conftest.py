@@ -11,9 +11,9 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
-    from lsgmer.paths import Workspace
-    from lsgmer.types import PackageRecord
-    from tests.serving.server import Served
+    from lsgmer.core.paths import Workspace
+    from lsgmer.registry.model_card import PackageRecord
+    from tests.support.server import Served
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two test processes on two cores, and equal bits
 
@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two test processe
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, PackageRecord]:
     """A workspace with a tiny random model after its package stage, and package.json."""
-    from tests.serving import server  # torch
+    from tests.support import server  # torch
 
     workspace = server.make_workspace(tmp_path_factory.mktemp("serving") / "workspace")
     done = server.run_package(workspace)
@@ -32,7 +32,7 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Packa
 @pytest.fixture(scope="session")
 def served(packaged: tuple[Workspace, PackageRecord], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The packaged Bento behind a real `bentoml serve`, for HTTP and for the browser."""
-    from tests.serving import server
+    from tests.support import server
 
     with server.serve(*packaged, tmp_path_factory.mktemp("server")) as served:
         yield served

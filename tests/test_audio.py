@@ -12,9 +12,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsgmer.audio import FLOOR_DB, AudioError, decode, facts, resample
-from lsgmer.errors import LsgmerError
-from lsgmer.types import Waveform
+from lsgmer.audio import FLOOR_DB, AudioError, Waveform, decode, facts, resample
+from lsgmer.core.errors import LsgmerError
 
 RATE = 16_000
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lsgmer.core.sections import read_yaml
 from lsgmer.experiments.cell import SECTIONS
-from lsgmer.params import Params, read_yaml
+from lsgmer.params import Params
 
 ROOT = Path(__file__).parents[1]
 STAGES = {name: stage.get("do", stage) for name, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items()}
@@ -71,7 +72,10 @@ def test_the_studies_watch_what_their_stages_import(name):
     modules, watched = [stage["cmd"].split("python -m ")[1].split()[0]], deps_on_code(stage)
     if "data/common.json" in (*stage["deps"], *stage["outs"]):  # one stage watches for all cells
         assert name == "common" or not watched
-        modules, watched = ["lsgmer.experiments.common", "lsgmer.experiments.cell"], deps_on_code(STUDIES["common"])
+        modules, watched = (
+            ["lsgmer.experiments.fingerprint", "lsgmer.experiments.cell"],
+            deps_on_code(STUDIES["common"]),
+        )
     needed = set().union(*map(closure, modules))
     assert {d for d in watched if not (ROOT / d).exists()} == set()
     assert {f for f in needed if not any(f == d or f.startswith(f"{d}/") for d in watched)} == set()

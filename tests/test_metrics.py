@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from lsgmer import metrics
-from lsgmer.errors import LsgmerError
+from lsgmer.core.errors import LsgmerError
 
 NAMES = ("angry", "happy", "neutral")
 

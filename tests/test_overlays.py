@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsgmer.errors import ParamsError
-from lsgmer.overlays import overlay, read_layers
-from lsgmer.params import read_yaml
-from lsgmer.workspaces import effective
+from lsgmer.core.errors import ParamsError
+from lsgmer.core.sections import overlay, read_yaml
+from lsgmer.params import read_layers
+from lsgmer.workspace.copies import effective
 
 ROOT = Path(__file__).parents[1]
 FULL_NEMO = ROOT / "tests" / "corpora" / "nemo_effective.yaml"  # the whole file, as it was before overlays

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lsgmer.errors import ExitCode, ParamsError
-from lsgmer.overlays import read_layers
-from lsgmer.params import load_params, override, parse_params, read_yaml
+from lsgmer.core.errors import ExitCode, ParamsError
+from lsgmer.core.sections import override, read_yaml
+from lsgmer.params import load_params, parse_params, read_layers
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "params.yaml"

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from lsgmer.cli import app
-from lsgmer.errors import ExitCode
+from lsgmer.core.errors import ExitCode
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lsgmer import catalogue
+from lsgmer.corpora import catalogue
 
 
 def corpora() -> None:

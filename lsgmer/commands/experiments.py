@@ -7,14 +7,14 @@ import signal
 import sys
 from pathlib import Path
 
-from lsgmer.errors import LsgmerError, ParamsError
+from lsgmer.core.errors import LsgmerError, ParamsError
 from lsgmer.experiments.plan import FOLDER, load_plan
 
 
 def run(root: Path, quick: bool, jobs: int | None, grid: str | None) -> None:
     """Bring the cells up to date. Raises LsgmerError outside the project, or when a cell fails."""
     from lsgmer.experiments import grid as grids
-    from lsgmer.stages import check_workspace
+    from lsgmer.workspace.dvc import check_workspace
 
     check_workspace(root)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -28,8 +28,8 @@ def run(root: Path, quick: bool, jobs: int | None, grid: str | None) -> None:
 
 def report(root: Path, quick: bool, grid: str | None, out: Path, picture: str) -> None:
     """Write the report of all finished cells to `out`, pictures beside it, and say what is missing."""
-    from lsgmer.experiments import clock
     from lsgmer.experiments import report as reports
+    from lsgmer.experiments import timing
 
     if picture not in ("png", "svg"):
         raise ParamsError(f"--pictures {picture}: png or svg")
@@ -44,7 +44,7 @@ def report(root: Path, quick: bool, grid: str | None, out: Path, picture: str) -
         f" --pictures {picture}",
     ]
     command = "lsgmer experiments report" + "".join(options)
-    notes = reports.write(root, plan, cells, root / out, picture, command, clock.last(root, quick, grid))
+    notes = reports.write(root, plan, cells, root / out, picture, command, timing.last(root, quick, grid))
     for note in notes:
         print(f"incomplete: {note}")
     print(f"wrote {out} and its pictures in {out.with_suffix('')}/")

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from lsgmer import champions as store
-from lsgmer import stages, summary
-from lsgmer.errors import ExitCode, GateRejected, LsgmerError, PackagingRefused, ParamsError
-from lsgmer.paths import Workspace
-from lsgmer.types import Forced
+from lsgmer.core.errors import ExitCode, GateRejected, LsgmerError, PackagingRefused, ParamsError
+from lsgmer.core.paths import Workspace
+from lsgmer.registry import champions as store
+from lsgmer.registry.model_card import Forced
+from lsgmer.registry.promotion import packaged_tag, read_gate
+from lsgmer.workspace import dvc
 
 FORCE_REASON = "--force-reason"  # of serving.build
 
@@ -32,7 +33,7 @@ def serve(host: str, port: int) -> NoReturn:
     champion = champion_of(workspace)
     store.verified_source(workspace, champion)
     print(f"serving {champion.tag} on http://{host}:{port} (Ctrl-C ends it)", flush=True)
-    environment = {**stages.environment(), "BENTOML_HOME": str(workspace.bentos)}
+    environment = {**dvc.environment(), "BENTOML_HOME": str(workspace.bentos)}
     command = [sys.executable, "-m", "bentoml", "serve", champion.tag, "--host", host, "--port", str(port)]
     os.execve(sys.executable, command, environment)  # noqa: S606
 
@@ -60,7 +61,7 @@ def champions(back: bool, tag: str | None) -> None:
 def promote(force: bool, reason: str | None) -> None:
     """Make the packaged model the champion. Raises GateRejected without `force` unless its gate passed."""
     workspace = Workspace(Path.cwd())
-    gate = summary.read_gate(workspace)
+    gate = read_gate(workspace)
     if gate is None:
         raise LsgmerError(f"{workspace.root}: no model has been through the gate; run `lsgmer run`")
     if force and not (reason and reason.strip()):
@@ -74,7 +75,7 @@ def promote(force: bool, reason: str | None) -> None:
     forced = Forced(reason=reason.strip(), by=getpass.getuser()) if reason and gate.verdict != "PASS" else None
     if forced:
         _package(workspace, forced)
-    tag = summary.packaged_tag(workspace)
+    tag = packaged_tag(workspace)
     if tag is None:
         raise LsgmerError(f"{workspace.root}: nothing is packaged; run `lsgmer run`")
     champion = store.promote(workspace, tag, forced)
@@ -83,7 +84,7 @@ def promote(force: bool, reason: str | None) -> None:
 
 def audit(target: str, as_json: bool) -> int:
     """Print the audit of `target`; return DONE or BROKEN."""
-    from lsgmer.audit import audit as examine
+    from lsgmer.registry.audit import audit as examine
 
     report = examine(Workspace(Path.cwd()), target)
     print(report.to_json() if as_json else report.to_text(), end="" if as_json else "\n")
@@ -92,7 +93,7 @@ def audit(target: str, as_json: bool) -> int:
 
 def _package(workspace: Workspace, forced: Forced) -> None:
     """Package in spite of the gate, in a process of its own: BentoML stays out of lsgmer."""
-    command = [sys.executable, "-m", "serving.build", FORCE_REASON, forced.reason]
-    code = subprocess.run(command, cwd=workspace.root, env=stages.environment(), check=False).returncode
+    command = [sys.executable, "-m", "lsgmer.stages.package", FORCE_REASON, forced.reason]
+    code = subprocess.run(command, cwd=workspace.root, env=dvc.environment(), check=False).returncode
     if code:
         raise PackagingRefused("the model could not be packaged, for the reason above; the champion is as it was")

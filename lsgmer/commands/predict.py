@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lsgmer import champions
 from lsgmer.commands.models import champion_of
-from lsgmer.errors import ExitCode, LsgmerError, ParamsError
-from lsgmer.paths import Workspace, write_atomically
+from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
+from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.registry import champions
 
 FORMATS = ("table", "json", "csv")
 CHUNK = 64  # inputs decoded at once: bounds memory for a large table
@@ -93,7 +93,7 @@ def read_table(path: Path) -> list[Source]:
 
 def answers(workspace: Workspace, sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
     """Yield one row per source, in order: a Prediction's fields and source, or source and error."""
-    from lsgmer.bundle import Bundle
+    from lsgmer.registry.bento import Bundle
 
     predictor = Bundle.open(champions.verified_source(workspace, champion_of(workspace))).predictor()
     for start in range(0, len(sources), CHUNK):
@@ -152,6 +152,6 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 def _read(source: Source) -> Any:
     from lsgmer.audio import decode
-    from lsgmer.predictor import Input
+    from lsgmer.inference.predictor import Input
 
     return Input(audio=decode(source.audio) if source.audio else None, text=source.text)

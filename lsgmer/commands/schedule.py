@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from lsgmer import stages
-from lsgmer.commands.child import run_module
-from lsgmer.errors import ParamsError
+from lsgmer.commands.flow_process import run_module
+from lsgmer.core.errors import ParamsError
+from lsgmer.core.paths import Workspace
 from lsgmer.params import load_params
-from lsgmer.paths import Workspace
+from lsgmer.workspace import dvc
 
 
 def schedule(cron: str | None, every_s: float | None, timezone: str, webhook: str | None) -> int:
@@ -24,7 +24,7 @@ def schedule(cron: str | None, every_s: float | None, timezone: str, webhook: st
         raise ParamsError(f"--timezone {timezone}: unknown; write it as in Europe/Warsaw or UTC") from None
     workspace = Workspace(Path.cwd())
     load_params(workspace.params)
-    stages.check_workspace(workspace.root)
+    dvc.check_workspace(workspace.root)
     arguments = ["--timezone", timezone]
     arguments += ["--cron", cron] if cron else ["--every", str(every_s)]
     arguments += ["--webhook", webhook] if webhook else []

@@ -6,11 +6,10 @@ import csv
 import re
 from pathlib import Path
 
-from lsgmer.corpora.filenames import read_files
-from lsgmer.corpora.labels import Unfit, label_of
-from lsgmer.data_params import CorpusParams
-from lsgmer.errors import LsgmerError
-from lsgmer.types import CorpusReading, Utterance
+from lsgmer.core.errors import LsgmerError
+from lsgmer.corpora.base import Unfit, label_of, read_files
+from lsgmer.corpora.params import CorpusParams
+from lsgmer.manifests.utterance import CorpusReading, Utterance
 
 NAME = re.compile(r"(\d{4})_([A-Z]{3})_([A-Z]{3})_([A-Z]{1,2})")
 ACTORS = "VideoDemographics.csv"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lsgmer.corpora.filenames import read_files
-from lsgmer.corpora.labels import Unfit, label_of
-from lsgmer.data_params import CorpusParams
-from lsgmer.types import CorpusReading, Utterance
+from lsgmer.corpora.base import Unfit, label_of, read_files
+from lsgmer.corpora.params import CorpusParams
+from lsgmer.manifests.utterance import CorpusReading, Utterance
 
 NAME = re.compile(r"(\d\d)([ab]\d\d)([A-Z])([a-z])")
 # The letter is of the German word (Wut, Langeweile, ...). It is trusted; side tables that circulate are not.

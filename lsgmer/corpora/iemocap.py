@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lsgmer.corpora.labels import Unfit, label_of
-from lsgmer.corpora.mending import mend
-from lsgmer.data_params import CorpusParams
-from lsgmer.errors import LsgmerError
-from lsgmer.types import CorpusReading, Note, RejectedRow, Seconds, Utterance
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.records import Seconds
+from lsgmer.corpora.base import Unfit, label_of, mend
+from lsgmer.corpora.params import CorpusParams
+from lsgmer.manifests.utterance import CorpusReading, Note, RejectedRow, Utterance
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 TURN = re.compile(rf"\[{NUMBER} - {NUMBER}\]\t(\S+)\t(\w+)\t\[{NUMBER}, {NUMBER}, {NUMBER}\]\s*")

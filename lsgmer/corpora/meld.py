@@ -10,12 +10,12 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from lsgmer.corpora.cells import Row, read_rows
-from lsgmer.corpora.labels import SHOWN, Unfit, label_of
-from lsgmer.corpora.mending import mend
-from lsgmer.data_params import CorpusParams
-from lsgmer.errors import LsgmerError, ParamsError
-from lsgmer.types import CorpusReading, Note, RejectedRow, Split, Utterance
+from lsgmer.core.errors import LsgmerError, ParamsError
+from lsgmer.core.records import Split
+from lsgmer.corpora.base import SHOWN, Unfit, label_of, mend
+from lsgmer.corpora.params import CorpusParams
+from lsgmer.corpora.tabular import Row, read_rows
+from lsgmer.manifests.utterance import CorpusReading, Note, RejectedRow, Utterance
 
 # The official name of each split, which ids and folders of clips carry: dialogue numbers restart in each.
 OFFICIAL: dict[str, Split] = {"train": "train", "dev": "valid", "test": "test"}

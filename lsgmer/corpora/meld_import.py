@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lsgmer.corpora.labels import Unfit
+from lsgmer.core.errors import ExitCode, LsgmerError
+from lsgmer.core.paths import write_atomically
+from lsgmer.core.progress import track
+from lsgmer.corpora.base import Unfit
 from lsgmer.corpora.meld import FAULTY_CLIPS, OFFICIAL, TABLE, clip_of, rows_of
-from lsgmer.errors import ExitCode, LsgmerError
-from lsgmer.paths import write_atomically
-from lsgmer.runtime import track
 
 FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 FAILURES = "import_failures.csv"

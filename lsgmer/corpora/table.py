@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from lsgmer.corpora.cells import Row, read_rows
-from lsgmer.corpora.labels import SHOWN, Unfit, label_of
-from lsgmer.data_params import ColumnParams, CorpusParams
-from lsgmer.errors import LsgmerError, ParamsError
-from lsgmer.types import SPLITS, CorpusReading, RejectedRow, Seconds, Split, Utterance
+from lsgmer.core.errors import LsgmerError, ParamsError
+from lsgmer.core.records import SPLITS, Seconds, Split
+from lsgmer.corpora.base import SHOWN, Unfit, label_of
+from lsgmer.corpora.params import ColumnParams, CorpusParams
+from lsgmer.corpora.tabular import Row, read_rows
+from lsgmer.manifests.utterance import CorpusReading, RejectedRow, Utterance
 
 
 def read(params: CorpusParams, root: Path) -> CorpusReading:

@@ -11,11 +11,11 @@ import torchaudio
 from torch import Tensor
 from torch.nn import functional as F
 
-from lsgmer.audio import resample
+from lsgmer.audio import Waveform, resample
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.records import EncoderSpec
+from lsgmer.core.source import library_versions
 from lsgmer.encoders.prosody import frame_energy, slope, track_pitch
-from lsgmer.errors import LsgmerError
-from lsgmer.lineage import library_versions
-from lsgmer.types import EncoderSpec, Waveform
 
 SAMPLE_RATE = 16_000
 WINDOW = 400  # 25 ms

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from lsgmer.errors import LsgmerError
-from lsgmer.lineage import file_sha256
-from lsgmer.types import EncoderSpec, Modality
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.hashing import file_sha256
+from lsgmer.core.records import EncoderSpec, Modality
 
 Array = np.ndarray[Any, Any]
 ID, VALUES = "id", "values"

@@ -11,13 +11,14 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
-from lsgmer.audio import resample
-from lsgmer.data_params import AudioEncoderParams
+from lsgmer.audio import Waveform, resample
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.hashing import file_sha256
+from lsgmer.core.records import EncoderSpec
+from lsgmer.core.source import library_versions
 from lsgmer.encoders.logmel import LogMel
-from lsgmer.encoders.sources import package_file
-from lsgmer.errors import LsgmerError
-from lsgmer.lineage import file_sha256, library_versions
-from lsgmer.types import EncoderSpec, Waveform
+from lsgmer.encoders.params import AudioEncoderParams
+from lsgmer.encoders.weights import package_file
 
 PACKAGED = "package:resemblyzer/pretrained.pt"
 WEIGHTS_SHA256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"

@@ -9,8 +9,8 @@ from torch import nn
 from transformers import AutoModel
 from transformers.utils import logging
 
-from lsgmer.encoders.sources import EncoderFiles
-from lsgmer.errors import LsgmerError
+from lsgmer.core.errors import LsgmerError
+from lsgmer.encoders.weights import EncoderFiles
 
 # Weights that a checkpoint may lack: no frame or token embedding depends on them.
 UNUSED = ("pooler.", "masked_spec_embed")

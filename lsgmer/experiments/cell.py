@@ -15,19 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 from pydantic import ValidationError
 
-from lsgmer.batching import FeatureSplit
-from lsgmer.controls import fit_linear
-from lsgmer.errors import LsgmerError
+from lsgmer.core.device import set_threads
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.paths import write_atomically
+from lsgmer.core.records import SPLITS, Modality, Record, Split, digest
+from lsgmer.core.stage import guarded
+from lsgmer.experiments.folds import Fold, Unit, fold_of
 from lsgmer.experiments.plan import FOLDER, Cell, Plan, Variant, cell_params, load_plan
-from lsgmer.experiments.protocols import Fold, Unit, fold_of
-from lsgmer.fitting import fit
-from lsgmer.normalise import speaker_normalised
+from lsgmer.experiments.resplit import join, select, shuffled_labels, speaker_normalised
+from lsgmer.features.store import FeatureSplit
+from lsgmer.inference.outputs import consistency, predict_split
+from lsgmer.model.linear import fit_linear
 from lsgmer.params import Params
-from lsgmer.parts import join, select, shuffled_labels
-from lsgmer.paths import write_atomically
-from lsgmer.predictor import consistency, predict_split
-from lsgmer.runtime import guarded, set_threads
-from lsgmer.types import SPLITS, Modality, Record, Split, digest
+from lsgmer.training.fit import fit
 
 Array = np.ndarray[Any, Any]
 CARD, PREDICTIONS, FUSED = "cell.json", "predictions.parquet", "fused.npz"

@@ -23,11 +23,12 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from lsgmer import stages
-from lsgmer.errors import LsgmerError
-from lsgmer.experiments import clock
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.process import OWNER, identity
+from lsgmer.core.progress import track
+from lsgmer.experiments import timing
 from lsgmer.experiments.plan import FOLDER, Cell, load_plan
-from lsgmer.runtime import OWNER, identity, track
+from lsgmer.workspace import dvc
 
 STOP_S = 30.0
 PIPELINE = f"{FOLDER}/dvc.yaml"
@@ -57,7 +58,7 @@ def run(root: Path, quick: bool, jobs: int, grid: str | None) -> None:
         failed = _walk(root, todo, jobs, children)
         if todo:
             seconds = round(time.monotonic() - began, 1)
-            clock.note(root, quick, grid, clock.RunTime(cells=len(todo), jobs=jobs, seconds=seconds))
+            timing.note(root, quick, grid, timing.RunTime(cells=len(todo), jobs=jobs, seconds=seconds))
     if failed:
         named = "\n".join(f"  {cell.name}: {_log(root, cell)}" for cell in failed[:5])
         raise LsgmerError(f"{len(failed)} of {len(todo)} cells failed; the others are kept. Their logs:\n{named}")
@@ -76,8 +77,8 @@ class Children:
 
         Its output goes to `log` (None: to the screen).
         """
-        command = [*stages.DVC, "--wait-for-lock", "repro", "--single-item", f"{PIPELINE}:{stage}"]
-        environment = {**stages.environment(), **ONE_THREAD, OWNER: identity(os.getpid())}
+        command = [*dvc.DVC, "--wait-for-lock", "repro", "--single-item", f"{PIPELINE}:{stage}"]
+        environment = {**dvc.environment(), **ONE_THREAD, OWNER: identity(os.getpid())}
         with log.open("wb") if log else nullcontext() as output:
             with self.lock:
                 if self.ended.is_set():
@@ -124,7 +125,7 @@ def _bring_up(root: Path, stage: str, children: Children) -> None:
 
 def _out_of_date(root: Path) -> frozenset[str]:
     """Return the stages that DVC would run, without the path of their file."""
-    answer = json.loads(stages.ask(root, "status", PIPELINE, "--json").strip().splitlines()[-1])
+    answer = json.loads(dvc.ask(root, "status", PIPELINE, "--json").strip().splitlines()[-1])
     return frozenset(name.rpartition(":")[2] for name in answer)
 
 

@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
-from lsgmer.data_params import Section, Share
-from lsgmer.errors import ParamsError
-from lsgmer.overlays import read_layers
-from lsgmer.params import Params, explain, override, parse_params, read_yaml
-from lsgmer.types import MODALITIES, Modality
+from lsgmer.core.errors import ParamsError
+from lsgmer.core.records import MODALITIES, Modality
+from lsgmer.core.sections import Section, Share, explain, override, read_yaml
+from lsgmer.params import Params, parse_params, read_layers
 
 FOLDER = "experiments"
 LEAKY = "leaky_random_utterances"

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from lsgmer import plots
-from lsgmer.errors import LsgmerError
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.paths import write_atomically
+from lsgmer.core.source import source_state
+from lsgmer.evaluation import plots
+from lsgmer.evaluation.report import span, table
 from lsgmer.experiments import statistics
-from lsgmer.experiments.clock import RunTime
 from lsgmer.experiments.plan import Cell, Plan, Protocol, Study
 from lsgmer.experiments.results import Run, StudyResults, collect, fused_of
-from lsgmer.lineage import source_state
+from lsgmer.experiments.timing import RunTime
 from lsgmer.metrics import aurc, confusion, expected_calibration_error
-from lsgmer.paths import write_atomically
-from lsgmer.report import span, table
 
 Array = np.ndarray[Any, Any]
 REFERENCE = "full"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 
-from lsgmer.errors import LsgmerError
+from lsgmer.core.errors import LsgmerError
 from lsgmer.experiments.cell import CARD, FUSED, PREDICTIONS, CellCard, cell_folder, load_card, settings_sha256
 from lsgmer.experiments.plan import Cell, Plan
 

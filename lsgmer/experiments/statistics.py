@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from lsgmer import metrics
-from lsgmer.metrics import OF_COUNTS
-from lsgmer.types import Interval
+from lsgmer.metrics import OF_COUNTS, Interval
 
 Array = np.ndarray[Any, Any]
 

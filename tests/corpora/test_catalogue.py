@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lsgmer.catalogue import RECORDS
-from lsgmer.corpora import CORPORA
-from lsgmer.overlays import read_layers
+from lsgmer.corpora.catalogue import RECORDS
+from lsgmer.corpora.readers import CORPORA
+from lsgmer.params import read_layers
 
 ROOT = Path(__file__).parents[2]
 READY = [(name, file) for name, record in RECORDS.items() for file in record.params if record.counts]

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsgmer.corpora import read_corpus
+from lsgmer.core.errors import LsgmerError
 from lsgmer.corpora.iemocap import parse_turns, plurality
-from lsgmer.data_params import CorpusParams
-from lsgmer.errors import LsgmerError
-from lsgmer.manifest import is_left_out
-from lsgmer.overlays import read_layers
-from lsgmer.types import CorpusReading, RejectedRow
-from tests.corpora.iemocap_release import DIALOGUES, LABELLED, Release, Turn, evaluation
+from lsgmer.corpora.params import CorpusParams
+from lsgmer.corpora.readers import read_corpus
+from lsgmer.manifests.utterance import CorpusReading, RejectedRow, is_left_out
+from lsgmer.params import read_layers
+from tests.support.iemocap_release import DIALOGUES, LABELLED, Release, Turn, evaluation
 
 ROOT = Path(__file__).parents[2]
 

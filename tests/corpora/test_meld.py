@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsgmer.corpora import read_corpus
+from lsgmer.core.errors import LsgmerError, ParamsError
+from lsgmer.corpora.base import mend
 from lsgmer.corpora.meld import FAULTY_CLIPS
-from lsgmer.corpora.mending import mend
-from lsgmer.data_params import CorpusParams
-from lsgmer.errors import LsgmerError, ParamsError
-from lsgmer.overlays import read_layers
-from lsgmer.types import CorpusReading
-from tests.corpora import meld_release
+from lsgmer.corpora.params import CorpusParams
+from lsgmer.corpora.readers import read_corpus
+from lsgmer.manifests.utterance import CorpusReading
+from lsgmer.params import read_layers
+from tests.support import meld_release
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from lsgmer.cli import main
+from lsgmer.core.errors import LsgmerError
 from lsgmer.corpora.meld_import import FOLDERS, import_clips
-from lsgmer.errors import LsgmerError
-from tests.corpora import meld_release
+from tests.support import meld_release
 
 # Stands in for ffmpeg: the last argument is the output, -i names the input; what is in the input decides.
 FFMPEG = """#!/bin/sh

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsgmer.corpora import CORPORA, read_corpus
-from lsgmer.data_params import CorpusParams
-from lsgmer.errors import LsgmerError, ParamsError
-from lsgmer.overlays import read_layers
-from lsgmer.types import CorpusReading
+from lsgmer.core.errors import LsgmerError, ParamsError
+from lsgmer.corpora.params import CorpusParams
+from lsgmer.corpora.readers import CORPORA, read_corpus
+from lsgmer.manifests.utterance import CorpusReading
+from lsgmer.params import read_layers
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = ("id", "audio", "text", "emotion", "speaker", "sex", "start", "end", "split", "turn", "tags")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.encoders.tiny import save_roberta, save_speech
+from tests.support.tiny import save_roberta, save_speech
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsgmer.data_params import AudioEncoderParams
-from lsgmer.encoders import build_audio, load_encoder
+from lsgmer.audio import Waveform
+from lsgmer.core.errors import LsgmerError
+from lsgmer.encoders.build import build_audio, load_encoder
 from lsgmer.encoders.logmel import PROSODY, SAMPLE_RATE
+from lsgmer.encoders.params import AudioEncoderParams
 from lsgmer.encoders.prosody import slope, track_pitch
-from lsgmer.errors import LsgmerError
-from lsgmer.types import Waveform
 
 LOGMEL = build_audio(AudioEncoderParams(kind="logmel"), Path())
 PITCH, VOICING, ENERGY, PITCH_SLOPE, ENERGY_SLOPE = range(64, 64 + len(PROSODY))

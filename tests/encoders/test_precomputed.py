@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from lsgmer.encoders import load_encoder, pack_encoder
+from lsgmer.core.errors import LsgmerError, PackagingRefused
+from lsgmer.core.hashing import file_sha256
+from lsgmer.encoders.build import load_encoder, pack_encoder
 from lsgmer.encoders.precomputed import Precomputed
-from lsgmer.errors import LsgmerError, PackagingRefused
-from lsgmer.lineage import file_sha256
 
 
 def write(path, columns):

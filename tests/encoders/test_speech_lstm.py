@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsgmer.data_params import AudioEncoderParams
-from lsgmer.encoders import build_audio, load_encoder, pack_encoder
-from lsgmer.encoders.sources import package_file
+from lsgmer.audio import Waveform
+from lsgmer.core.errors import LsgmerError
+from lsgmer.encoders.build import build_audio, load_encoder, pack_encoder
+from lsgmer.encoders.params import AudioEncoderParams
 from lsgmer.encoders.speech_lstm import (
     PACKAGED,
     SAMPLE_RATE,
@@ -21,8 +22,7 @@ from lsgmer.encoders.speech_lstm import (
     mel_power,
     read_weights,
 )
-from lsgmer.errors import LsgmerError
-from lsgmer.types import Waveform
+from lsgmer.encoders.weights import package_file
 
 
 def build(**more: object):

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lsgmer.errors import LsgmerError
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.records import SPLITS
 from lsgmer.experiments import cell
+from lsgmer.experiments.folds import Unit, folds
 from lsgmer.experiments.plan import Protocol, Variant
-from lsgmer.experiments.protocols import Unit, folds
+from lsgmer.experiments.resplit import join
 from lsgmer.metrics import balanced_accuracy
-from lsgmer.parts import join
-from lsgmer.types import SPLITS
-from tests.synthetic import LABELS, items, learnable, small_params, split
+from tests.support.synthetic import LABELS, items, learnable, small_params, split
 
 SPEAKERS = 6
 COUNT = 120

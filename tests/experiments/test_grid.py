@@ -14,8 +14,8 @@ import pyarrow.parquet as parquet
 import pytest
 from ruamel.yaml import YAML
 
-from lsgmer.params import read_yaml
-from tests.pipeline.project import make_project, pids_of, processes_in, wait_for
+from lsgmer.core.sections import read_yaml
+from tests.support.project import make_project, pids_of, processes_in, wait_for
 
 SESSIONS, ROWS = 4, 120
 EMOTIONS = ("ang", "hap", "neu", "sad")

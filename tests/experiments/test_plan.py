@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lsgmer.errors import ParamsError
+from lsgmer.core.errors import ParamsError
+from lsgmer.core.sections import read_yaml
 from lsgmer.experiments.plan import Cell, Plan, cell_params, load_plan
-from lsgmer.params import read_yaml
 
 ROOT = Path(__file__).parents[2]
 

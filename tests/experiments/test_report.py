@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from lsgmer.errors import LsgmerError
+from lsgmer.core.errors import LsgmerError
 from lsgmer.experiments import report
 from lsgmer.experiments.cell import CARD, PREDICTIONS, CellCard, cell_folder, settings_sha256
 from lsgmer.experiments.plan import Plan, load_plan

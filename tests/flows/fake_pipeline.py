@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-
 DVC_YAML = """\
 stages:
   make:

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from lsgmer.types import GateDecision, Interval, Metrics, ModelMetrics, RuleResult
+from lsgmer.evaluation.records import GateDecision, Metrics, RuleResult
+from lsgmer.metrics import Interval, ModelMetrics
 
 ZERO = "0" * 64
 

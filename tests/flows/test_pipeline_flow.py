@@ -16,11 +16,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import exception_to_failed_state
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from flows import dvc
+from flows import stage_process
 from flows.pipeline import pipeline, report
-from lsgmer import champions
 from lsgmer.commands.run import nothing_to_do
-from lsgmer.paths import Workspace
+from lsgmer.core.paths import Workspace
+from lsgmer.registry import champions
 from tests.flows.fake_pipeline import finish, lsgmer, set_knobs, wait_for
 
 
@@ -91,8 +91,11 @@ def test_failing_stage_says_why_and_passes_a_documented_exit_code_on(
     tmp_path: Path, code: int, expected: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = "import sys; print('no such voice: Zaphod'); print('failed to run: x, exited with %d'); sys.exit(255)"
-    with patch.object(dvc, "DVC", (sys.executable, "-c", command % code)), pytest.raises(dvc.StageFailed) as caught:
-        dvc.repro("train", tmp_path, print)
+    with (
+        patch.object(stage_process, "DVC", (sys.executable, "-c", command % code)),
+        pytest.raises(stage_process.StageFailed) as caught,
+    ):
+        stage_process.repro("train", tmp_path, print)
     state = run_coro_as_sync(exception_to_failed_state(caught.value))
     assert report(state, Workspace(tmp_path)) == expected
     error = capsys.readouterr().err
@@ -106,8 +109,8 @@ def test_killed_dvc_child_fails_and_leaves_nothing(done: Path, capfd: pytest.Cap
 
     def kill(pid: int) -> None:
         pids.append(pid)
-        dvc = next(p for p in psutil.Process(pid).parents() if "dvc" in p.cmdline())
-        dvc.kill()
+        stage_process = next(p for p in psutil.Process(pid).parents() if "dvc" in p.cmdline())
+        stage_process.kill()
 
     when_training(done, kill)
     state = pipeline(str(done), return_state=True)

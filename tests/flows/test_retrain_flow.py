@@ -19,10 +19,10 @@ import pytest
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
 from flows import records
-from flows.outside import RETRY_DELAYS_S, absent, imports, is_outside
+from flows.pull import RETRY_DELAYS_S, absent, imports, is_outside
 from flows.retrain import retrain
-from lsgmer.exclusive import exclusive
-from lsgmer.paths import Workspace
+from lsgmer.core.paths import Workspace
+from lsgmer.workspace.lock import exclusive
 from tests.flows.fake_pipeline import PROJECT, lsgmer, set_knobs
 
 
@@ -148,7 +148,7 @@ def test_only_imports_are_updated_and_only_absent_data_is_fetched(tmp_path: Path
 
 
 def test_only_outside_errors_are_tried_again() -> None:
-    from flows.dvc import OutsideFailed, StageFailed
+    from flows.stage_process import OutsideFailed, StageFailed
 
     assert RETRY_DELAYS_S
     for error, again in ((OutsideFailed("no route"), True), (StageFailed("bad data"), False), (ValueError("x"), False)):

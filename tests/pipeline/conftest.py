@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pipeline.project import Done, Project, make_project
+from tests.support.project import Done, Project, make_project
 
 
 @pytest.fixture(scope="session")

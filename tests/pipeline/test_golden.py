@@ -14,12 +14,12 @@ import httpx
 import pyarrow.parquet as parquet
 import pytest
 
-from lsgmer.audit import LINKS, audit
-from lsgmer.champions import bento_source
-from lsgmer.champions import read as champion_of
-from lsgmer.paths import Workspace
-from lsgmer.types import PackageRecord
-from tests.pipeline.project import Project, processes_in
+from lsgmer.core.paths import Workspace
+from lsgmer.registry.audit import LINKS, audit
+from lsgmer.registry.champions import bento_source
+from lsgmer.registry.champions import read as champion_of
+from lsgmer.registry.model_card import PackageRecord
+from tests.support.project import Project, processes_in
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -144,7 +144,7 @@ def test_the_cache_answers_for_what_the_workspace_lost(workspace, record):
 
 
 def test_a_dirty_commit_is_missing_and_not_verified(workspace, record, monkeypatch):
-    from lsgmer import audit as module
+    from lsgmer.registry import audit as module
 
     class Dirty:
         def __init__(self, lineage):

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.pipeline.project import Project, make_project, pids_of, processes_in, wait_for
+from tests.support.project import Project, make_project, pids_of, processes_in, wait_for
 
 pytestmark = pytest.mark.timeout(500)
 
@@ -33,10 +33,10 @@ def kill_when(project: Project, stage: str, victim: str, trace: str) -> str:
 def test_killed_runs_resume_to_the_same_bytes(golden, tmp_path):
     project = make_project(tmp_path / "project")
     killed = [
-        kill_when(project, "lsgmer.features", "lsgmer.features", "features/*/*"),
-        kill_when(project, "lsgmer.features", "flows.pipeline", "features/*/*"),
-        kill_when(project, "lsgmer.train", "lsgmer.train", "fit-audio-text/*.safetensors"),
-        kill_when(project, "lsgmer.train", "flows.pipeline", "fit-audio-text/*.safetensors"),
+        kill_when(project, "lsgmer.stages.features", "lsgmer.stages.features", "features/*/*"),
+        kill_when(project, "lsgmer.stages.features", "flows.pipeline", "features/*/*"),
+        kill_when(project, "lsgmer.stages.train", "lsgmer.stages.train", "fit-audio-text/*.safetensors"),
+        kill_when(project, "lsgmer.stages.train", "flows.pipeline", "fit-audio-text/*.safetensors"),
     ]
     assert wait_for(lambda: not processes_in(project.root), 15), processes_in(project.root)
     done = project.lsgmer("run")

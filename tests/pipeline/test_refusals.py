@@ -9,9 +9,9 @@ import shutil
 
 import pytest
 
-from lsgmer.champions import read as champion_of
-from lsgmer.paths import Workspace
-from tests.pipeline.project import Project, make_project
+from lsgmer.core.paths import Workspace
+from lsgmer.registry.champions import read as champion_of
+from tests.support.project import Project, make_project
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -25,7 +25,7 @@ def test_a_gate_floor_of_099_rejects_and_packages_nothing(golden, tmp_path):
     assert json.loads((folder / "data/gate/gate.json").read_text())["verdict"] == "REJECT"
     assert not (folder / "data/package/package.json").exists()
     assert champion_of(Workspace(folder)) is None
-    again = project.run("serving.build")  # the project's own package is untouched
+    again = project.run("lsgmer.stages.package")  # the project's own package is untouched
     assert again.code == 0, again.output
 
 
@@ -38,7 +38,7 @@ def test_packaging_by_hand_refuses_with_4(golden, tmp_path):
     decision["verdict"] = "REJECT"
     decision["rules"][0] |= {"verdict": "REJECT", "reason": "too low"}
     gate.write_text(json.dumps(decision))
-    done = copy.run("serving.build")
+    done = copy.run("lsgmer.stages.package")
     assert done.code == 4
     assert decision["rules"][0]["name"] in done.output
 

@@ -13,8 +13,8 @@ import pytest
 import soundfile
 
 from lsgmer.audio import decode
-from lsgmer.predictor import Input, Predictor
-from tests.serving.server import Served
+from lsgmer.inference.predictor import Input, Predictor
+from tests.support.server import Served
 
 WORDS = "I cannot believe you did that"
 

@@ -1,0 +1,76 @@
+"""What may fail because of the world outside: pulling imported data. Only these tasks are tried again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from flows import stage_process
+from lsgmer.core.sections import read_yaml
+from lsgmer.workspace.dvc import busy
+
+RETRY_DELAYS_S = [5.0, 60.0]
+
+
+def is_outside(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Say whether a failure came from outside this machine, so that another try may help."""
+    return isinstance(state.result(raise_on_failure=False), stage_process.OutsideFailed)
+
+
+def tracked(root: Path) -> list[Path]:
+    """Return the .dvc files under data/, sorted."""
+    return sorted((root / "data").rglob("*.dvc")) if (root / "data").is_dir() else []
+
+
+def imports(root: Path) -> list[Path]:
+    """Return the .dvc files under data/ that came from `dvc import` or `dvc import-url`: those have a source."""
+    return [path for path in tracked(root) if read_yaml(path).get("deps")]
+
+
+def absent(root: Path) -> list[Path]:
+    """Return the .dvc files under data/ whose data is not there: a fresh clone's."""
+    return [
+        path
+        for path in tracked(root)
+        if any(not (path.parent / out["path"]).exists() for out in read_yaml(path).get("outs", []))
+    ]
+
+
+@task(
+    cache_policy=NO_CACHE,
+    retries=len(RETRY_DELAYS_S),
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_condition_fn=is_outside,
+)
+def update_imports(root: str) -> list[str]:
+    """Pull what changed at the source of every import; return the imports' names. Raises OutsideFailed."""
+    return _pull("update", imports(Path(root)), Path(root))
+
+
+@task(
+    cache_policy=NO_CACHE,
+    retries=len(RETRY_DELAYS_S),
+    retry_delay_seconds=RETRY_DELAYS_S,
+    retry_condition_fn=is_outside,
+)
+def fetch_absent(root: str) -> list[str]:
+    """Pull data that DVC tracks and that is not here; return the names. Raises OutsideFailed."""
+    return _pull("pull", absent(Path(root)), Path(root))
+
+
+def _pull(command: str, files: list[Path], root: Path) -> list[str]:
+    names = [path.relative_to(root).as_posix() for path in files]
+    if not names:
+        return []
+    print(f"dvc {command}: {', '.join(names)}", flush=True)
+    try:
+        stage_process.run([command, *names], root, get_run_logger().info, f"dvc {command}")
+    except stage_process.StageFailed as error:
+        if busy(str(error)):
+            raise
+        raise stage_process.OutsideFailed(f"new data did not arrive: {error}") from error
+    return names

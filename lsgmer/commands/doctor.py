@@ -1,0 +1,209 @@
+"""`lsgmer doctor`: can this machine run lsgmer? Each check says what it found, and what to do if it is not well."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from packaging.markers import Marker
+
+from lsgmer.core.errors import ExitCode, LsgmerError
+from lsgmer.core.paths import Workspace
+from lsgmer.core.process import ENVIRONMENT, apply_environment
+from lsgmer.core.source import source_state
+from lsgmer.params import load_params
+from lsgmer.registry import champions
+from lsgmer.workspace import dvc
+
+Health = Literal["ok", "note", "broken"]
+MIN_FREE_GB = 2.0
+LOCK = "requirements.lock"
+# What must be there and at the pinned version for results to be the lock's.
+CHECKED = (
+    "prefect",
+    "fastapi",
+    "sqlalchemy",
+    "dvc",
+    "great-expectations",
+    "bentoml",
+    "torch",
+    "torchaudio",
+    "transformers",
+    "accelerate",
+    "safetensors",
+    "scikit-learn",
+    "soundfile",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check's result; `note` is worth knowing and stops nothing."""
+
+    name: str
+    health: Health
+    detail: str
+
+
+def doctor() -> int:
+    """Print every finding for the current folder; return ERROR when something is broken, else DONE."""
+    apply_environment()
+    findings = examine(Workspace(Path.cwd()))
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        print(f"{finding.health:6}  {finding.name:{width}}  {finding.detail}")
+    return ExitCode.ERROR if any(finding.health == "broken" for finding in findings) else ExitCode.DONE
+
+
+def examine(workspace: Workspace) -> list[Finding]:
+    """Run every check on `workspace`; a check that fails by itself is a finding too."""
+    checks: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
+        versions,
+        parameters,
+        compute,
+        switches,
+        speech,
+        disk,
+        data_versions,
+        git,
+        champion,
+    )
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings += check(workspace)
+        except (LsgmerError, OSError, ImportError, subprocess.SubprocessError) as error:
+            findings.append(Finding(check.__name__, "broken", str(error)))
+    return findings
+
+
+def versions(workspace: Workspace) -> Iterator[Finding]:
+    """Compare Python and the installed libraries with requirements.lock."""
+    fits = (3, 11) <= sys.version_info[:2] < (3, 13)
+    yield Finding("python", "ok" if fits else "broken", f"{platform.python_version()} (3.11 or 3.12)")
+    lock = workspace.root / LOCK
+    if not lock.is_file():
+        yield Finding("versions", "note", f"{LOCK} is not here: nothing to compare with")
+        return
+    pinned = pins(lock.read_text())
+    wrong = []
+    for name in CHECKED:
+        found, wanted = _installed(name), pinned.get(name)
+        if found is None or (wanted and found.partition("+")[0] != wanted):
+            wrong.append(f"{name} {found or 'absent'} (lock: {wanted or 'none'})")
+    remedy = "; `make test` sets .venv up anew from the lock"
+    yield Finding("versions", "broken" if wrong else "ok", ", ".join(wrong) + remedy if wrong else f"as in {LOCK}")
+
+
+def parameters(workspace: Workspace) -> Iterator[Finding]:
+    """Check params.yaml."""
+    load_params(workspace.params)
+    yield Finding("params", "ok", "params.yaml is well-formed")
+
+
+def compute(workspace: Workspace) -> Iterator[Finding]:
+    """Say which device a run would use, and with how many threads."""
+    import torch
+
+    params = load_params(workspace.params).runtime
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    if params.device == "cuda" and gpu is None:
+        yield Finding("device", "broken", "runtime.device is cuda, but torch sees no GPU; set it to auto or cpu")
+    else:
+        device = gpu if gpu and params.device != "cpu" else "CPU"
+        yield Finding("device", "ok", f"{device} (runtime.device: {params.device})")
+    cores = os.cpu_count() or 1
+    detail = f"runtime.threads {params.threads} of {cores} cores; another count gives other bits"
+    yield Finding("threads", "ok" if params.threads <= cores else "note", detail)
+
+
+def switches(workspace: Workspace) -> Iterator[Finding]:
+    """Say whether telemetry and hubs are off."""
+    on = [f"{name}={os.environ[name]}" for name, value in ENVIRONMENT.items() if os.environ.get(name) != value]
+    detail = f"set otherwise in your environment: {', '.join(on)}" if on else "telemetry and model hubs are off"
+    yield Finding("offline", "note" if on else "ok", detail)
+
+
+def speech(workspace: Workspace) -> Iterator[Finding]:
+    """Check that the synthesizer's library and voices are there: the sample corpus needs them."""
+    import espeakng_loader
+
+    library, voices = Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
+    there = library.is_file() and voices.is_dir()
+    yield Finding(
+        "espeak", "ok" if there else "broken", str(library) if there else f"{library} or its voices are absent"
+    )
+
+
+def disk(workspace: Workspace) -> Iterator[Finding]:
+    """Check the free space in the workspace."""
+    free = shutil.disk_usage(workspace.root).free / 1e9
+    enough = free >= MIN_FREE_GB
+    yield Finding("disk", "ok" if enough else "broken", f"{free:.1f} GB free (at least {MIN_FREE_GB:g} wanted)")
+
+
+def data_versions(workspace: Workspace) -> Iterator[Finding]:
+    """Check that DVC is set up, and whether its remote is there."""
+    dvc.check_workspace(workspace.root)
+    config = configparser.ConfigParser(interpolation=None)
+    config.read([workspace.root / ".dvc" / "config", workspace.root / ".dvc" / "config.local"])
+    name = config.get("core", "remote", fallback=None)
+    url = config.get(f"'remote \"{name}\"'", "url", fallback=None)
+    if name is None or url is None:
+        yield Finding("dvc remote", "note", "none: data stays in .dvc/cache of this machine")
+        return
+    local = "://" not in url
+    there = not local or (workspace.root / ".dvc" / url).is_dir()
+    yield Finding("dvc remote", "ok", f"{name}: {url}" + ("" if there else " (made by the first `dvc push`)"))
+
+
+def git(workspace: Workspace) -> Iterator[Finding]:
+    """Say which commit a run would record."""
+    state = source_state(workspace.root)
+    if state.commit is None:
+        yield Finding("git", "note", "no git commit here: models carry a digest of the source only; the audit says so")
+    elif state.dirty:
+        yield Finding("git", "note", f"{state.commit[:12]} with uncommitted changes in the source: the audit says so")
+    else:
+        yield Finding("git", "ok", f"{state.commit[:12]}, source unchanged")
+
+
+def champion(workspace: Workspace) -> Iterator[Finding]:
+    """Check that the champion is what its pointer says."""
+    current = champions.read(workspace)
+    if current is None:
+        yield Finding("champion", "note", "none yet: `lsgmer run` makes one")
+        return
+    champions.verified_source(workspace, current)
+    yield Finding("champion", "ok", current.tag)
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Return the version that a requirements file pins for each library on this Python and platform."""
+    found = re.findall(r"^([\w.-]+)==([^\s;\\]+)(?:\s*;\s*([^\\\n]+))?", lock, re.MULTILINE)
+    return {_normal(name): version for name, version, marker in found if not marker or Marker(marker).evaluate()}
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, paths, records, sections of params.yaml, hashes, processes, stages."""

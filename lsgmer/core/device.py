@@ -1,0 +1,32 @@
+"""Where and how torch computes: the device and the number of threads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from lsgmer.core.errors import LsgmerError
+
+if TYPE_CHECKING:
+    pass
+
+
+def set_threads(count: int) -> None:
+    """Fix torch's thread counts and its deterministic algorithms: another count gives other bits."""
+    import torch
+
+    torch.set_num_threads(count)
+    # The same switch as use_deterministic_algorithms, which imports torch's compiler for it: seconds per stage.
+    torch.set_deterministic_debug_mode("error")
+    # It would also fill every fresh tensor, for code that reads memory it never wrote: 6% of a training step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for "auto", "cpu" or "cuda". Raises LsgmerError for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LsgmerError("runtime.device is cuda, but torch sees no GPU; set runtime.device to auto or cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -1,0 +1,65 @@
+"""Processes by identity, and the environment they run in: offline and without telemetry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import psutil
+
+# Set with setdefault: a person who wants the network or telemetry says so in the environment.
+ENVIRONMENT = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DVC_NO_ANALYTICS": "1",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+
+OWNER = "LSGMER_OWNER"  # "pid:create_time" of the flow that started this, if one did
+
+
+def apply_environment() -> None:
+    """Switch telemetry off and hubs offline unless the environment already says otherwise."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def identity(pid: int) -> str:
+    """Return "pid:create_time", which no later process can share. Raises psutil.NoSuchProcess."""
+    return f"{pid}:{psutil.Process(pid).create_time():.2f}"
+
+
+def is_alive(name: str) -> bool:
+    """Say whether the process that `identity` named still runs (a zombie does not)."""
+    pid, _, _ = name.partition(":")
+    try:
+        return identity(int(pid)) == name and psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, ValueError):
+        return False
+
+
+def end_tree(name: str, grace_s: float = 3.0) -> None:
+    """End the process that `identity` named and all its children: SIGTERM, then SIGKILL after `grace_s`."""
+    if not is_alive(name):
+        return
+    top = psutil.Process(int(name.partition(":")[0]))
+    processes = [*top.children(recursive=True), top]
+    for process in processes:
+        unless_gone(process.terminate)
+    _, stubborn = psutil.wait_procs(processes, timeout=grace_s)
+    for process in stubborn:
+        unless_gone(process.kill)
+    psutil.wait_procs(stubborn, timeout=grace_s)
+
+
+def unless_gone(action: Callable[[], object]) -> None:
+    """Do `action` to a process; nothing if the process is gone."""
+    try:
+        action()
+    except psutil.NoSuchProcess:
+        pass

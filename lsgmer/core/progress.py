@@ -1,0 +1,33 @@
+"""Progress of long work: a bar on a terminal, otherwise lines that the flow understands."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def track(items: Iterable[Item], total: int, what: str, start: int = 0) -> Iterator[Item]:
+    """Yield `items`, showing progress: a bar on a terminal, otherwise a line every two seconds.
+
+    The line is `progress WHAT DONE/TOTAL ETA`, which the flow turns into a Prefect progress artifact.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track as bar
+
+        yield from bar(items, description=what, total=total, completed=start, console=Console(stderr=True))
+        return
+    began = shown = time.monotonic()
+    done = start
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - shown >= 2 or done == total:
+            shown = now
+            left = (now - began) / max(done - start, 1) * (total - done)
+            print(f"progress {what} {done}/{total} eta {left:.0f}s", file=sys.stderr, flush=True)

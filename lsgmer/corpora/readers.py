@@ -1,0 +1,38 @@
+"""The corpora: one file each, which turns what stands on disk into Utterances and rejected rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from lsgmer.core.errors import LsgmerError
+from lsgmer.corpora import cremad, emodb, iemocap, meld, table
+from lsgmer.corpora.params import CorpusParams
+from lsgmer.manifests.utterance import CorpusReading
+
+Reader = Callable[[CorpusParams, Path], CorpusReading]
+CORPORA: dict[str, Reader] = {
+    "sample": table.read,  # corpora/sample.py writes an ordinary table
+    "table": table.read,
+    "iemocap": iemocap.read,
+    "meld": meld.read,
+    "emodb": emodb.read,
+    "cremad": cremad.read,
+}
+
+
+def read_corpus(params: CorpusParams, root: Path) -> CorpusReading:
+    """Read the corpus in folder `root` (workspace root / corpus.path).
+
+    Raises LsgmerError when the folder or the table is missing or unreadable, or when no row is of use.
+    """
+    if not root.is_dir():
+        remedy = "run `dvc repro sample` to make it" if params.synthesize else "set corpus.path in params.yaml"
+        raise LsgmerError(f"{root}: there is no such corpus folder; {remedy}")
+    reading = CORPORA[params.name](params, root)
+    if not reading.utterances:
+        common = Counter(row.reason for row in reading.rejected).most_common(3)
+        reasons = "".join(f"\n  {count} x {reason}" for reason, count in common)
+        raise LsgmerError(f"{root / (params.table or '')}: no row can be used{reasons or ': there are no rows'}")
+    return reading

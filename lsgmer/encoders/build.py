@@ -1,0 +1,168 @@
+"""Frozen encoders: waveform to frames, text to token embeddings. A new kind is one class and one dict entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from lsgmer.audio import Waveform
+from lsgmer.core.errors import LsgmerError, PackagingRefused
+from lsgmer.core.records import EncoderSpec, Modality
+from lsgmer.encoders.logmel import LogMel
+from lsgmer.encoders.params import AudioEncoderParams, TextEncoderParams
+from lsgmer.encoders.precomputed import Precomputed, refusal
+from lsgmer.encoders.speech_lstm import SpeechLstm
+from lsgmer.encoders.speech_transformer import SpeechTransformer
+from lsgmer.encoders.text_transformer import TextTransformer
+from lsgmer.encoders.weights import copy_files, find_files, is_packed
+
+__all__ = [
+    "AudioEncoder",
+    "Precomputed",
+    "TextEncoder",
+    "build_audio",
+    "build_precomputed",
+    "build_text",
+    "load_encoder",
+    "pack_encoder",
+]
+
+
+class AudioEncoder(Protocol):
+    """Turns speech into frames. Equal waveforms give equal bits, alone or among others."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What made the frames."""
+        ...
+
+    def encode(self, waveforms: Sequence[Waveform]) -> list[np.ndarray[Any, Any]]:
+        """Return frames (T, D) float32 of each waveform, of any sample rate."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Turns words into token embeddings. Equal texts behind equal words give equal bits, alone or among others."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What made the embeddings."""
+        ...
+
+    def encode(self, texts: Sequence[str], before: Sequence[Sequence[str]] | None = None) -> list[np.ndarray[Any, Any]]:
+        """Return token embeddings (T, D) float32 of each text, read behind the utterances `before` it, if any."""
+        ...
+
+
+def _logmel(params: AudioEncoderParams, root: Path, packed: Path | None, device: str) -> AudioEncoder:
+    return LogMel(params.n_mels, params.hop_ms)
+
+
+def _speech(params: AudioEncoderParams, root: Path, packed: Path | None, device: str) -> AudioEncoder:
+    files = find_files(params.source, params.revision, params.sha256, root, packed)
+    return SpeechTransformer(params, files, device)
+
+
+def _speech_lstm(params: AudioEncoderParams, root: Path, packed: Path | None, device: str) -> AudioEncoder:
+    return SpeechLstm(params, device)
+
+
+def _text(params: TextEncoderParams, root: Path, packed: Path | None, device: str) -> TextEncoder:
+    files = find_files(params.source, params.revision, params.sha256, root, packed)
+    return TextTransformer(params, files, device)
+
+
+AUDIO_ENCODERS: dict[str, Callable[[AudioEncoderParams, Path, Path | None, str], AudioEncoder]] = {
+    "logmel": _logmel,
+    "speech_lstm": _speech_lstm,
+    "transformers": _speech,
+}
+TEXT_ENCODERS: dict[str, Callable[[TextEncoderParams, Path, Path | None, str], TextEncoder]] = {
+    "transformers": _text,
+}
+
+
+def build_audio(params: AudioEncoderParams, root: Path, device: str = "cpu") -> AudioEncoder | None:
+    """Return the audio encoder, None for kind none; folders are relative to `root`. Raises LsgmerError."""
+    return None if params.kind == "none" else AUDIO_ENCODERS[params.kind](params, root, None, device)
+
+
+def build_text(params: TextEncoderParams, root: Path, device: str = "cpu") -> TextEncoder | None:
+    """Return the text encoder, None for kind none; folders are relative to `root`. Raises LsgmerError."""
+    return None if params.kind == "none" else TEXT_ENCODERS[params.kind](params, root, None, device)
+
+
+def build_precomputed(modality: Modality, params: AudioEncoderParams | TextEncoderParams, corpus: Path) -> Precomputed:
+    """Return the features that `params.source`, a file in folder `corpus`, holds. Raises LsgmerError."""
+    if params.source is None:
+        raise LsgmerError(
+            f"features.{modality}: kind precomputed needs a source: a .parquet or .npz file in corpus.path"
+        )
+    return Precomputed(modality, corpus / params.source, params.source)
+
+
+def load_encoder(
+    spec: EncoderSpec, folder: Path | None = None, root: Path | None = None, device: str = "cpu"
+) -> AudioEncoder | TextEncoder:
+    """Build the encoder again that a card describes.
+
+    `folder`, where it exists, holds packed files that stand in for a folder or hub source; otherwise a
+    folder source is relative to `root` (default: the current folder). Weights and settings files must hash
+    to what the card says. Library versions and device may differ: compare `fingerprint`s to see whether
+    they do. Raises LsgmerError.
+    """
+    if spec.kind == "precomputed":
+        raise LsgmerError(refusal(spec))
+    content: dict[str, Any] = {
+        "kind": spec.kind,
+        "source": spec.source,
+        "revision": spec.revision,
+        "layer": spec.layer,
+        "sha256": spec.weights_sha256,
+    }
+    known = ("n_mels", "hop_ms", "max_tokens", "context")
+    content |= {key: spec.settings[key] for key in known if key in spec.settings}
+    if layers := spec.settings.get("layers"):
+        content["layers"] = tuple(layers)
+    if spec.kind == "speech_lstm":
+        content["prosody"] = spec.settings["prosody"] is not None
+        content["level_dbfs"] = spec.settings["level_dbfs"]
+    encoder: AudioEncoder | TextEncoder
+    if spec.modality == "audio" and spec.kind in AUDIO_ENCODERS:
+        audio = AudioEncoderParams.model_validate(content)
+        encoder = AUDIO_ENCODERS[spec.kind](audio, root or Path.cwd(), folder, device)
+    elif spec.modality == "text" and spec.kind in TEXT_ENCODERS:
+        text = TextEncoderParams.model_validate(content)
+        encoder = TEXT_ENCODERS[spec.kind](text, root or Path.cwd(), folder, device)
+    else:
+        raise LsgmerError(f"the card asks for a {spec.modality} encoder of kind {spec.kind!r}, which does not exist")
+    _check_same(encoder.spec, spec)
+    return encoder
+
+
+def pack_encoder(spec: EncoderSpec, destination: Path, root: Path | None = None) -> None:
+    """Copy the files of a folder or hub encoder to `destination`; nothing for logmel and package sources.
+
+    Raises PackagingRefused for precomputed features: no package can carry what made them.
+    """
+    if spec.kind == "precomputed":
+        raise PackagingRefused(refusal(spec))
+    if spec.kind != "transformers" or not is_packed(spec.source):
+        return
+    copy_files(find_files(spec.source, spec.revision, spec.weights_sha256, root or Path.cwd()), destination)
+
+
+def _check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
+    """Raise LsgmerError, naming the field, if two specs differ in more than versions and device."""
+    for name in EncoderSpec.model_fields:
+        ours, theirs = getattr(found, name), getattr(expected, name)
+        if name == "settings":
+            ours, theirs = ours | {"device": None}, theirs | {"device": None}
+        if name != "versions" and ours != theirs:
+            raise LsgmerError(
+                f"the {expected.modality} encoder is not the one of the card: {name} is {ours!r}, the card says "
+                f"{theirs!r}; restore the encoder's files, or extract the features and train again"
+            )

@@ -1,0 +1,74 @@
+"""The section `features` of params.yaml: which encoders read audio and text."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import (
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from lsgmer.core.sections import Section
+
+
+class AudioEncoderParams(Section):
+    """Which encoder reads the audio.
+
+    `logmel` needs no weights. `speech_lstm` reads the LSTM of an installed package, its `layers` (1 to 3, null: the
+    last) and, with `prosody`, the logmel frames beside them, of speech brought to `level_dbfs` (null: raised to -30
+    where it is quieter, as the original does). `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a
+    folder or hub id. `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), by utterance id.
+    """
+
+    kind: Literal["none", "logmel", "speech_lstm", "transformers", "precomputed"]
+    source: str | None = None
+    revision: str | None = None
+    layer: int | None = None
+    n_mels: PositiveInt = 64
+    hop_ms: PositiveFloat = 20.0
+    layers: tuple[PositiveInt, ...] | None = None
+    prosody: bool = False
+    level_dbfs: float | None = None
+    sha256: str | None = None
+
+
+class TextEncoderParams(Section):
+    """`transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id.
+
+    `context` is how many earlier utterances of the same dialogue are read before each; they share `max_tokens`.
+    `layers` puts the hidden states of several layers side by side, instead of the one that `layer` names.
+
+    `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
+    """
+
+    kind: Literal["none", "transformers", "precomputed"]
+    source: str | None = None
+    revision: str | None = None
+    layer: int | None = None
+    layers: tuple[NonNegativeInt, ...] = ()
+    max_tokens: PositiveInt = 128
+    context: NonNegativeInt = 0
+    sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _one_choice_of_layers(self) -> TextEncoderParams:
+        if self.layers and self.layer is not None:
+            raise ValueError(f"layer ({self.layer}) and layers {list(self.layers)} are both given: leave one out")
+        return self
+
+
+class FeaturesParams(Section):
+    """Encoders, and how many seconds of audio or texts go through them at once."""
+
+    audio: AudioEncoderParams
+    text: TextEncoderParams
+    batch_size: PositiveInt
+
+    @model_validator(mode="after")
+    def _some_modality(self) -> FeaturesParams:
+        if self.audio.kind == "none" and self.text.kind == "none":
+            raise ValueError("audio.kind and text.kind are both none: nothing to learn from")
+        return self

@@ -1,0 +1,1 @@
+"""Metrics on the test part, the comparison with the champion, the report."""

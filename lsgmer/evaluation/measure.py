@@ -1,0 +1,208 @@
+"""Fused model, controls and baselines, measured on the test part."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.records import MODALITIES
+from lsgmer.evaluation import plots
+from lsgmer.evaluation.challenger import BATCH
+from lsgmer.evaluation.records import IncumbentComparison, Metrics
+from lsgmer.evaluation.report import render
+from lsgmer.features.store import FeatureSplit
+from lsgmer.inference.outputs import predict_split
+from lsgmer.manifests.validated import ValidatedManifest
+from lsgmer.metrics import ModelMetrics, bootstrap_interval, paired_bootstrap, summarise
+from lsgmer.model import checkpoint
+from lsgmer.model.linear import load_linear
+from lsgmer.model.train_card import CARD, TrainCard, speaker_digest
+from lsgmer.params import Params
+
+Array = np.ndarray[Any, Any]
+Groups = dict[str, dict[str, Array]]  # kind -> name -> rows
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One model's answers: probabilities (N, C); attribution (N, C) and consistency (N,) if it has any."""
+
+    probabilities: Array
+    attribution: Array | None = None
+    consistency: Array | None = None
+
+    @property
+    def guess(self) -> Array:
+        """The predicted class indices (N,)."""
+        return np.asarray(self.probabilities.argmax(1))
+
+
+def check(test: FeatureSplit, card: TrainCard, manifest: ValidatedManifest) -> None:
+    """Raise LsgmerError unless this is the test part of the data that the model was trained on, with utterances."""
+    remedy = "run `dvc repro`"
+    if test.split != "test":
+        raise LsgmerError(f"data/features/test holds the {test.split} part; {remedy}")
+    if not len(test):
+        raise LsgmerError("the test part has no utterances: nothing to evaluate on; give the corpus a test split")
+    if not test.manifest_sha256 == card.manifest_sha256 == manifest.sha256:
+        raise LsgmerError(
+            f"test features, model and data/validate come from different manifests ({test.manifest_sha256[:12]}, "
+            f"{card.manifest_sha256[:12]}, {manifest.sha256[:12]}); {remedy}"
+        )
+
+
+def heard_before(test: FeatureSplit, card: TrainCard) -> list[str]:
+    """Return a note where training knew test speakers: only an official split lets that pass validation."""
+    heard = sum(speaker_digest(speaker) in card.seen_speakers for speaker in test.speakers)
+    share = f"{heard} of {len(test)} test utterances are of speakers that training knew"
+    return [f"NOT SPEAKER-INDEPENDENT: {share}"] if heard else []
+
+
+def prior(manifest: ValidatedManifest) -> Array:
+    """Return the shares (C,) of the labels in the training part: what the majority baseline knows."""
+    names = manifest.labels.names
+    labels = [names.index(u.emotion) for u in manifest.utterances if u.split == "train"]
+    counts = np.bincount(labels, minlength=len(names))
+    return np.asarray(counts / counts.sum())
+
+
+def score(
+    workspace: Workspace, params: Params, test: FeatureSplit, guess: Array, notes: list[str]
+) -> dict[str, Scored]:
+    """Return the answers of fused, the controls that exist, linear and majority.
+
+    Where a model can read nothing of an utterance it answers the training shares `guess`, and a note says so.
+    """
+    controls = workspace.data("controls")
+    folders = {"fused": workspace.data("train")}
+    folders |= {name: controls / name for name in MODALITIES if (controls / name / CARD).is_file()}
+    models = {}
+    for name, folder in folders.items():
+        model, card = checkpoint.load(folder)
+        if card.labels != test.label_set:
+            raise LsgmerError(f"{folder}: its labels are {card.labels.names}, the test part's {test.label_set.names}")
+        outputs = predict_split(model, test, BATCH, device=params.runtime.device)
+        blind = ~outputs.readable
+        if blind.any():
+            notes.append(f"{name}: {blind.sum()} of {len(test)} utterances have nothing it reads; it guesses there")
+        probabilities = np.where(blind[:, None], guess, outputs.probabilities)
+        models[name] = Scored(probabilities, outputs.attribution, outputs.consistency)
+    models["linear"] = Scored(load_linear(controls / "linear").probabilities(test))
+    models["majority"] = Scored(np.tile(guess, (len(test), 1)))
+    return models
+
+
+def measure(
+    test: FeatureSplit,
+    models: dict[str, Scored],
+    card: TrainCard,
+    params: Params,
+    against: IncumbentComparison | None,
+    notes: list[str],
+) -> Metrics:
+    """Return every metric that the gate and the report read."""
+    truth, seed, resamples = test.labels, params.runtime.seed, params.evaluate.bootstrap
+    groups = partition(test, params.evaluate.min_group, notes)
+    fused = models["fused"].guess
+    rivals = [name for name in ("audio", "text", "linear") if name in models]
+    every = np.arange(len(test))
+    return Metrics(
+        labels=test.label_set.names,
+        chance=1 / len(np.unique(truth)),
+        n_speakers=len(set(test.speakers)),
+        models={name: summary(found, test, every, params) for name, found in models.items()},
+        differences={
+            f"fused-{name}": paired_bootstrap(truth, fused, models[name].guess, resamples, seed) for name in rivals
+        },
+        groups={
+            kind: {name: summary(models["fused"], test, rows, params) for name, rows in parts.items()}
+            for kind, parts in groups.items()
+        },
+        subgroup_models={
+            tag: {
+                name: bootstrap_interval(truth[rows], found.guess[rows], resamples, seed)
+                for name, found in models.items()
+            }
+            for tag, rows in groups["tag"].items()
+        },
+        incumbent=against,
+        weights_sha256=card.weights_sha256,
+        notes=tuple(notes),
+    )
+
+
+def summary(found: Scored, test: FeatureSplit, rows: Array, params: Params) -> ModelMetrics:
+    """Return the metrics of one model on `rows` of the test part."""
+    return summarise(
+        test.labels[rows],
+        found.probabilities[rows],
+        test.label_set.names,
+        consistency=None if found.consistency is None else found.consistency[rows],
+        bins=params.evaluate.ece_bins,
+        resamples=params.evaluate.bootstrap,
+        seed=params.runtime.seed,
+    )
+
+
+def partition(test: FeatureSplit, smallest: int, notes: list[str]) -> Groups:
+    """Return the rows by sex, speaker (digest) and tag; groups under `smallest` are left out, with a note."""
+    found: dict[str, dict[str, list[int]]] = {kind: defaultdict(list) for kind in ("sex", "speaker", "tag")}
+    for row, (sex, speaker, tags) in enumerate(zip(test.sexes, test.speakers, test.tags, strict=True)):
+        if sex:
+            found["sex"][sex].append(row)
+        found["speaker"][speaker_digest(speaker)].append(row)
+        for tag in sorted(set(tags)):
+            found["tag"][tag].append(row)
+    for kind, parts in found.items():
+        small = [rows for rows in parts.values() if len(rows) < smallest]
+        if small:
+            count = sum(len(rows) for rows in small)
+            notes.append(f"{kind}: {len(small)} groups of fewer than {smallest} utterances left out ({count} in all)")
+    return {
+        kind: {name: np.array(rows) for name, rows in sorted(parts.items()) if len(rows) >= smallest}
+        for kind, parts in found.items()
+    }
+
+
+def write(out: Path, test: FeatureSplit, models: dict[str, Scored], metrics: Metrics, params: Params) -> None:
+    """Write metrics.json, predictions.parquet, report.md and plots/ to `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "metrics.json", metrics.to_json())
+    content = io.BytesIO()
+    parquet.write_table(predictions(test, models), content, compression="zstd")
+    write_atomically(out / "predictions.parquet", content.getvalue())
+    speakers = {speaker_digest(speaker): speaker for speaker in test.speakers}
+    write_atomically(out / "report.md", render(metrics, speakers))
+    fused, names, folder = models["fused"], metrics.labels, out / "plots"
+    plots.confusion_matrix(folder / "confusion.png", np.array(metrics.models["fused"].confusion), names)
+    ece = metrics.models["fused"].ece
+    plots.reliability(folder / "reliability.png", test.labels, fused.probabilities, params.evaluate.ece_bins, ece)
+    shown = {name: found for name, found in metrics.models.items() if name != "majority"}
+    plots.class_recall(folder / "recall.png", shown, names)
+    scores = {"probability": fused.probabilities.max(1), "consistency": fused.consistency}
+    known = {name: score for name, score in scores.items() if score is not None}
+    plots.risk_by_coverage(folder / "risk_coverage.png", fused.guess == test.labels, known)
+
+
+def predictions(test: FeatureSplit, models: dict[str, Scored]) -> pa.Table:
+    """Return one row per utterance: id, speaker, split, emotion; per model label and probabilities; q and trust."""
+    names, floats = np.array(test.label_set.names), pa.list_(pa.float32())
+    columns: dict[str, Any] = {"id": test.ids, "speaker": test.speakers, "split": [test.split] * len(test)}
+    columns = {name: pa.array(values, pa.string()) for name, values in (columns | {"emotion": test.emotions}).items()}
+    for name, found in models.items():
+        columns[f"{name}_emotion"] = pa.array(names[found.guess].tolist(), pa.string())
+        columns[f"{name}_probabilities"] = pa.array(found.probabilities.tolist(), floats)
+    fused = models["fused"]
+    if fused.attribution is not None and fused.consistency is not None:
+        columns["attribution"] = pa.array(fused.attribution.tolist(), floats)
+        columns["consistency"] = pa.array(fused.consistency.tolist(), pa.float32())
+    return pa.table(columns)

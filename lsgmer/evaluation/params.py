@@ -1,0 +1,30 @@
+"""The sections `evaluate` and `gate` of params.yaml."""
+
+from __future__ import annotations
+
+from pydantic import (
+    PositiveInt,
+)
+
+from lsgmer.core.sections import Section, Share
+
+
+class EvaluateParams(Section):
+    """Bootstrap resamples and the number of bins of the expected calibration error."""
+
+    bootstrap: PositiveInt
+    ece_bins: PositiveInt
+    min_group: PositiveInt
+
+
+class GateParams(Section):
+    """Thresholds of the gate. Null switches a rule off; margins are differences in balanced accuracy."""
+
+    min_balanced_accuracy: Share | None
+    min_over_chance: Share | None
+    min_over_linear: float | None
+    min_class_recall: Share | None
+    max_ece: Share | None
+    max_subgroup_gap: Share | None
+    champion_margin: Share
+    min_champion_utterances: PositiveInt

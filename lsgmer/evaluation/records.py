@@ -1,0 +1,72 @@
+"""What evaluation and the gate write: metrics, the comparison with the champion, the decision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from lsgmer.core.records import Record
+from lsgmer.metrics import Interval, ModelMetrics
+
+if TYPE_CHECKING:
+    pass
+
+
+class Metrics(Record):
+    """Everything the gate and the report read. `models` holds fused, audio, text, linear and majority.
+
+    `differences` are paired, in balanced accuracy; `groups` are of the fused model by sex, speaker (digest) and
+    tag; `subgroup_models` holds balanced accuracy by tag and model. `weights_sha256` says whose metrics these are.
+    """
+
+    labels: tuple[str, ...]
+    chance: float
+    n_speakers: int
+    models: dict[str, ModelMetrics]
+    differences: dict[str, Interval]
+    groups: dict[str, dict[str, ModelMetrics]]
+    subgroup_models: dict[str, dict[str, Interval]] = Field(default_factory=dict)
+    incumbent: IncumbentComparison | None = None
+    weights_sha256: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+class IncumbentComparison(Record):
+    """Challenger minus champion in balanced accuracy, on speakers that neither was trained on."""
+
+    champion: str
+    n: int
+    n_speakers: int
+    difference: Interval | None
+    reason: str
+
+
+Verdict = Literal["PASS", "HOLD", "REJECT"]
+
+
+class RuleResult(Record):
+    """One gate rule's outcome, with the numbers it was decided on."""
+
+    name: str
+    value: float | None
+    threshold: float | None
+    verdict: Verdict
+    reason: str
+
+
+class GateDecision(Record):
+    """The verdict is the worst of the rules': REJECT over HOLD over PASS."""
+
+    verdict: Verdict
+    rules: tuple[RuleResult, ...]
+    metrics_sha256: str
+    weights_sha256: str
+
+
+class Incumbent(Record):
+    """incumbent.json: whom a challenger must beat, copied beside it, or why there is nobody."""
+
+    champion: str | None
+    weights_sha256: str | None
+    reason: str

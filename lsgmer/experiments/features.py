@@ -1,0 +1,79 @@
+"""Stage `features` of experiments/dvc.yaml: a source's corpus, validated and encoded once for all of its cells."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lsgmer.core.paths import Workspace
+from lsgmer.core.records import SPLITS
+from lsgmer.core.stage import guarded
+from lsgmer.corpora.readers import read_corpus
+from lsgmer.experiments.folds import Unit, folds
+from lsgmer.experiments.plan import FOLDER, Protocol, load_plan, source_params
+from lsgmer.params import Params, parse_params
+from lsgmer.stages import features, manifest, validate
+from lsgmer.workspace.copies import rebase
+
+PAPERS = ("validation.json", "quarantine.csv")
+
+
+def prepare(root: Path, name: str) -> None:
+    """Validate and encode source `name` into experiments/data/features/NAME/{train,valid,test}.
+
+    For `official` these are the corpus's own parts; otherwise they are the protocol's first fold, which is what
+    validation's rules are put to, and every cell divides them anew. Raises LsgmerError.
+    """
+    source = load_plan(root).sources[name]
+    content, _ = source_params(root, source)
+    workspace = Workspace(root / FOLDER / ".lsgmer" / "sources" / name)
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    params = _rebased(content, root, workspace)
+    if source.protocol.kind == "official":
+        manifest.run(workspace, params)
+    else:
+        params = _divided(workspace, params, source.protocol)
+    validate.run(workspace, params)
+    features.run(workspace, params)
+    out = root / FOLDER / "data" / "features" / name
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    for split in SPLITS:
+        shutil.move(workspace.data("features") / split, out / split)
+    for paper in PAPERS:
+        shutil.copyfile(workspace.data("validate") / paper, out / paper)
+    shutil.copyfile(workspace.data("manifest") / "rejected.csv", out / "rejected.csv")
+
+
+def _divided(workspace: Workspace, params: Params, protocol: Protocol) -> Params:
+    """Write the manifest with the splits of the protocol's first fold; return params whose validation fits it."""
+    by = "session" if protocol.by == "session" else "speaker"
+    apart = protocol if protocol.kind in ("loso", "holdout") else Protocol(kind="loso", by=protocol.by)
+    reading = read_corpus(params.corpus, workspace.root / params.corpus.path)
+    found = tuple(sorted(reading.utterances, key=lambda u: u.id))
+    fold = folds([Unit(u.speaker, u.session, u.split) for u in found], apart)[0]
+    place = {int(row): split for split in SPLITS for row in fold.of(split)}
+    divided = tuple(replace(u, split=place[row]) for row, u in enumerate(found))
+    manifest.write(workspace, params, divided, reading)
+    return params.model_copy(update={"manifest": params.manifest.model_copy(update={"split": by})})
+
+
+def _rebased(content: dict[str, Any], root: Path, workspace: Workspace) -> Params:
+    """Return `content` checked, its folders spelled from `workspace`, where the stages run."""
+    rebased = rebase(content, root, workspace.root)
+    rebased["corpus"]["path"] = os.path.relpath((root / content["corpus"]["path"]).resolve(), workspace.root.resolve())
+    return parse_params(rebased, "params of the source")
+
+
+def main() -> None:
+    """Prepare the source named on the command line; the current folder is the project's experiments/."""
+    name = sys.argv[1]
+    guarded(f"features-{name}", lambda workspace: prepare(workspace.root.parent, name))
+
+
+if __name__ == "__main__":
+    main()

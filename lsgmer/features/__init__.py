@@ -1,0 +1,1 @@
+"""The feature store and padded batches of it."""

@@ -1,0 +1,229 @@
+"""The feature store, written and read in one place: the same bytes for the same features."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+from pydantic import ValidationError
+
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.hashing import file_sha256
+from lsgmer.core.records import MODALITIES, EncoderSpec, Labels, Modality, Record, Split
+from lsgmer.features.batch import Item
+from lsgmer.manifests.utterance import Utterance
+
+Array = np.ndarray[Any, Any]
+STORE = "store.json"
+INDEX = "index.parquet"
+LABEL_TEXT = "label_text.npy"
+
+
+class StoreCard(Record):
+    """store.json: what the arrays beside it are, what made them, and the sha256 of each file."""
+
+    format: Literal["lsgmer-features/1"] = "lsgmer-features/1"
+    split: Split
+    labels: Labels
+    encoders: dict[Modality, EncoderSpec | None]
+    manifest_sha256: str
+    files: dict[str, str]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSplit:
+    """One split of the feature store, memory-mapped: N utterances, in the manifest's order.
+
+    `labels` (N,) int64 are indices into `label_set`; `flat` and `offsets` hold frames i of a modality in
+    flat[offsets[i]:offsets[i + 1]]; `label_text` (C, D_text) is None without a text encoder. `sha256` is
+    store.json's, which holds that of every other file.
+    """
+
+    split: Split
+    ids: tuple[str, ...]
+    speakers: tuple[str, ...]
+    sessions: tuple[str | None, ...]
+    sexes: tuple[str | None, ...]
+    tags: tuple[tuple[str, ...], ...]
+    emotions: tuple[str, ...]
+    labels: Array
+    label_set: Labels
+    specs: dict[Modality, EncoderSpec | None]
+    flat: dict[Modality, Array]
+    offsets: dict[Modality, Array]
+    label_text: Array | None
+    manifest_sha256: str
+    sha256: str
+
+    @classmethod
+    def load(cls, folder: Path) -> FeatureSplit:
+        """Map the store in `folder`. Raises LsgmerError if a file is absent or not the one store.json names."""
+        card = _read_card(folder)
+        rows = parquet.read_table(folder / INDEX).to_pydict()
+        present = [m for m in MODALITIES if card.encoders.get(m) is not None]
+        emotions = tuple(rows["emotion"])
+        return cls(
+            split=card.split,
+            ids=tuple(rows["id"]),
+            speakers=tuple(rows["speaker"]),
+            sessions=tuple(rows["session"]),
+            sexes=tuple(rows["sex"]),
+            tags=tuple(tuple(tags) for tags in rows["tags"]),
+            emotions=emotions,
+            labels=np.array([card.labels.index(name) for name in emotions], dtype=np.int64),
+            label_set=card.labels,
+            specs={m: card.encoders.get(m) for m in MODALITIES},
+            flat={m: np.load(folder / f"{m}.npy", mmap_mode="r", allow_pickle=False) for m in present},
+            offsets={m: np.load(folder / f"{m}_offsets.npy", allow_pickle=False) for m in present},
+            label_text=np.load(folder / LABEL_TEXT, allow_pickle=False) if LABEL_TEXT in card.files else None,
+            manifest_sha256=card.manifest_sha256,
+            sha256=file_sha256(folder / STORE),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of utterances N."""
+        return len(self.ids)
+
+    @property
+    def dimensions(self) -> dict[Modality, int]:
+        """The feature size D of each modality that the store was made with."""
+        return {m: spec.dimension for m, spec in self.specs.items() if spec is not None}
+
+    def lengths(self, modality: Modality) -> Array:
+        """Return the number of frames of each utterance (N,) int64; 0 where it has none."""
+        if modality not in self.offsets:
+            return np.zeros(len(self), dtype=np.int64)
+        return np.diff(self.offsets[modality])
+
+    def has(self, modality: Modality) -> Array:
+        """Return (N,) bool: which utterances have `modality`."""
+        return self.lengths(modality) > 0
+
+    def features(self, modality: Modality, i: int) -> Array | None:
+        """Return the frames (T, D) of utterance `i` as a read-only view, or None where it has none."""
+        if modality not in self.offsets:
+            return None
+        start, end = self.offsets[modality][i : i + 2]
+        return self.flat[modality][start:end] if end > start else None
+
+    def item(self, i: int) -> Item:
+        """Return utterance `i` with its features and label."""
+        return Item(self.ids[i], self.features("audio", i), self.features("text", i), int(self.labels[i]))
+
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("speaker", pa.string()),
+        ("session", pa.string()),
+        ("sex", pa.string()),
+        ("tags", pa.list_(pa.string())),
+        ("emotion", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """One modality of one split: frames per utterance `lengths` (N,), and (row, frames (T, D)) in any order."""
+
+    spec: EncoderSpec
+    lengths: Sequence[int]
+    pieces: Iterable[tuple[int, Array]]
+
+
+def write_split(
+    folder: Path,
+    split: Split,
+    utterances: Sequence[Utterance],
+    labels: Labels,
+    frames: Mapping[Modality, Frames | None],
+    label_text: Array | None,
+    manifest_sha256: str,
+) -> None:
+    """Write one split's store to `folder`, which appears whole or not at all. Raises OSError on a full disk."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        _write_index(partial / INDEX, utterances)
+        counts = {"utterances": len(utterances)}
+        for modality in MODALITIES:
+            part = frames.get(modality)
+            if part is not None:
+                counts[modality] = sum(length > 0 for length in part.lengths)
+                counts[f"{modality}_frames"] = _write_frames(partial, modality, part)
+        if label_text is not None:
+            _save(partial / LABEL_TEXT, label_text)
+        card = StoreCard(
+            split=split,
+            labels=labels,
+            encoders={m: part.spec if (part := frames.get(m)) is not None else None for m in MODALITIES},
+            manifest_sha256=manifest_sha256,
+            files={path.name: file_sha256(path) for path in sorted(partial.iterdir())},
+            counts=counts,
+        )
+        (partial / STORE).write_text(card.to_json(), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_index(path: Path, utterances: Sequence[Utterance]) -> None:
+    rows = [{name: getattr(u, name) for name in INDEX_SCHEMA.names} | {"tags": list(u.tags)} for u in utterances]
+    content = io.BytesIO()
+    parquet.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), content, compression="zstd")
+    path.write_bytes(content.getvalue())
+
+
+def _write_frames(folder: Path, modality: Modality, part: Frames) -> int:
+    """Write MODALITY.npy and MODALITY_offsets.npy; return the number of frames.
+
+    Through plain writes: a full disk under a memory map would end the process with SIGBUS.
+    """
+    offsets = np.concatenate([[0], np.cumsum(part.lengths, dtype=np.int64)]).astype(np.int64)
+    shape = (int(offsets[-1]), part.spec.dimension)
+    with (folder / f"{modality}.npy").open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+        for row, values in part.pieces:
+            file.seek(start + int(offsets[row]) * shape[1] * 4)
+            file.write(np.ascontiguousarray(values, dtype="<f4").tobytes())
+    _save(folder / f"{modality}_offsets.npy", offsets)
+    return shape[0]
+
+
+def _save(path: Path, values: Array) -> None:
+    # np.save straight to a full disk raises an OSError without an errno, which nobody could explain.
+    content = io.BytesIO()
+    np.save(content, values, allow_pickle=False)
+    path.write_bytes(content.getvalue())
+
+
+def _read_card(folder: Path) -> StoreCard:
+    """Read store.json and check every file against its sha256 there."""
+    remedy = "run `dvc repro features`"
+    try:
+        card = StoreCard.model_validate_json((folder / STORE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise LsgmerError(f"{folder / STORE}: no such file; {remedy}") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise LsgmerError(f"{folder / STORE}: not a feature store: {error}; {remedy}") from error
+    for name, expected in card.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise LsgmerError(f"{file}: no such file, though {STORE} names it; {remedy}")
+        if file_sha256(file) != expected:
+            raise LsgmerError(f"{file}: changed since it was written (sha256 differs from {STORE}); {remedy}")
+    return card

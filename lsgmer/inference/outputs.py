@@ -1,0 +1,106 @@
+"""A model's outputs for stored features or raw input, through the same collate, so that both are equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lsgmer.core.device import choose_device
+from lsgmer.core.records import Modality
+from lsgmer.features.batch import Batch, Item, ModalityBatch, collate, length_buckets
+from lsgmer.features.store import FeatureSplit
+from lsgmer.model.lsgmer import LSGMER, ModelOutput
+
+if TYPE_CHECKING:
+    pass
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Model outputs for N utterances: probabilities and attribution (N, C), fused (N, D), consistency (N,), float64.
+
+    `readable` (N,) is False where an utterance has nothing this model reads: its rows are uniform, consistency 0.
+    """
+
+    probabilities: Array
+    attribution: Array
+    fused: Array
+    consistency: Array
+    readable: Array
+
+
+def predict_split(
+    model: LSGMER, split: FeatureSplit, batch_size: int, rows: Sequence[int] | None = None, device: str = "cpu"
+) -> Outputs:
+    """Return `model`'s outputs for `rows` (default: all) of `split`, in that order."""
+    model = model.eval().to(choose_device(device))
+    names = model.fusion.names
+    rows = range(len(split)) if rows is None else rows
+    lengths = np.stack([split.lengths(name) for name in names])[:, list(rows)]  # (M, N)
+    readable = np.flatnonzero(lengths.any(0))
+    buckets = [readable[bucket].tolist() for bucket in length_buckets(lengths.sum(0)[readable], batch_size)]
+    parts = [run_model(model, [_only(split.item(int(rows[i])), names) for i in bucket]) for bucket in buckets]
+    return collect_outputs(parts, buckets, len(rows), len(split.label_set))
+
+
+def consistency(attribution: Array, probabilities: Array) -> Array:
+    """Return 1 - JS(q, p) / ln 2 per row, (N,) in [0, 1], of distributions (N, C): 1 where both views agree."""
+    middle = (attribution + probabilities) / 2
+    divergence = (_kl(attribution, middle) + _kl(probabilities, middle)) / 2
+    return np.asarray(np.clip(1 - divergence / np.log(2), 0.0, 1.0))
+
+
+@torch.inference_mode()
+def run_model(model: LSGMER, items: Sequence[Item]) -> ModelOutput:
+    """Return the model's output for `items`, on the CPU."""
+    device = next(model.parameters()).device
+    batch = collate(items, labels_known=False)
+    moved = Batch(batch.ids, _to(batch.audio, device), _to(batch.text, device))
+    output = model(moved)
+    return ModelOutput(output.logits.cpu(), output.attribution.cpu(), output.fused.cpu())
+
+
+def collect_outputs(
+    parts: Sequence[ModelOutput], rows: Sequence[Sequence[int]], count: int, labels: int | None = None
+) -> Outputs:
+    """Put the outputs of several batches where `rows` says, among `count` utterances."""
+    labels = parts[0].logits.shape[1] if parts else int(labels or 1)
+    width = parts[0].fused.shape[1] if parts else 0
+    probabilities = np.full((count, labels), 1 / labels)
+    attribution, fused = probabilities.copy(), np.zeros((count, width))
+    readable = np.zeros(count, dtype=bool)
+    for part, places in zip(parts, rows, strict=True):
+        index = list(places)
+        probabilities[index] = part.logits.double().softmax(-1).numpy()
+        attribution[index] = _normalised(part.attribution.double().numpy())
+        fused[index] = part.fused.double().numpy()
+        readable[index] = True
+    trust = np.where(readable, consistency(attribution, probabilities), 0.0)
+    return Outputs(probabilities, attribution, fused, trust, readable)
+
+
+def _only(item: Item, names: Sequence[Modality]) -> Item:
+    """Drop what the model does not read, so that it is not padded for nothing."""
+    return replace(
+        item, audio=item.audio if "audio" in names else None, text=item.text if "text" in names else None, label=None
+    )
+
+
+def _to(given: ModalityBatch | None, device: torch.device) -> ModalityBatch | None:
+    return None if given is None else ModalityBatch(given.values.to(device), given.is_padding.to(device))
+
+
+def _normalised(values: Array) -> Array:
+    return np.asarray(values / values.sum(-1, keepdims=True))
+
+
+def _kl(left: Array, right: Array) -> Array:
+    """Return KL(left || right) per row; 0 log 0 counts as 0."""
+    tiny = np.finfo(np.float64).tiny
+    return np.asarray((left * (np.log(np.maximum(left, tiny)) - np.log(np.maximum(right, tiny)))).sum(-1))

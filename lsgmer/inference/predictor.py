@@ -1,0 +1,144 @@
+"""Predictions from a checkpoint and its encoders: of raw speech and words, for serving and `lsgmer predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from lsgmer.audio import Waveform
+from lsgmer.core.device import choose_device
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.records import MODALITIES, Modality, Record
+from lsgmer.features.batch import Item
+from lsgmer.inference.outputs import Outputs, collect_outputs, run_model
+from lsgmer.model import checkpoint
+from lsgmer.model.lsgmer import LSGMER
+from lsgmer.model.train_card import TrainCard
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lsgmer.encoders.build import AudioEncoder, TextEncoder
+
+
+class Prediction(Record):
+    """One served answer. `consistency` = 1 - JS(q, p) / ln 2, in [0, 1]; 1 when both views agree."""
+
+    emotion: str
+    probabilities: dict[str, float]
+    attribution: dict[str, float]
+    consistency: float
+    modalities: tuple[Modality, ...]
+    model_version: str
+    request_id: str | None = None
+
+
+ENCODERS = "encoders"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a person gives: speech (any rate), words, or both. Blank words count as none."""
+
+    audio: Waveform | None = None
+    text: str | None = None
+
+    @property
+    def words(self) -> str | None:
+        """The text, or None where there is nothing to read."""
+        return self.text if self.text and self.text.strip() else None
+
+
+class Predictor:
+    """A model with its encoders, ready to answer. `load` makes one from a folder alone."""
+
+    def __init__(
+        self, model: LSGMER, card: TrainCard, encoders: dict[Modality, AudioEncoder | TextEncoder], version: str
+    ) -> None:
+        self.model, self.card, self.encoders, self.version = model, card, encoders, version
+
+    @classmethod
+    def load(cls, folder: Path, version: str, device: str = "auto", root: Path | None = None) -> Predictor:
+        """Load the checkpoint in `folder` and the encoders its card names.
+
+        Packed encoders lie in `folder`/encoders/MODALITY; a folder encoder that is not packed is looked for
+        under `root` (default: the current folder). `version` is what answers call the model. Raises LsgmerError
+        when anything is absent or not what the card says.
+        """
+        from lsgmer.encoders.build import load_encoder  # transformers, which stored features do without
+
+        model, card = checkpoint.load(folder)
+        place = choose_device(device)
+        encoders = {
+            name: load_encoder(spec, folder / ENCODERS / name, root, str(place))
+            for name, spec in card.encoders.items()
+            if spec is not None
+        }
+        return cls(model.to(place), card, encoders, version)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What this model reads."""
+        return tuple(name for name in MODALITIES if name in self.encoders)
+
+    def used(self, item: Input) -> tuple[Modality, ...]:
+        """Return the modalities of `item` that count. Raises LsgmerError for none, or for audio that is no sound."""
+        if item.audio is not None:
+            _check_audio(item.audio)
+        given = {"audio": item.audio is not None, "text": item.words is not None}
+        used = tuple(name for name in self.modalities if given[name])
+        if not used:
+            has = " and ".join(name for name, there in given.items() if there) or "nothing"
+            raise LsgmerError(f"got {has}; this model reads {' or '.join(self.modalities)}: give at least one of them")
+        return used
+
+    def predict(self, items: Sequence[Input], batch_size: int = 16) -> list[Prediction]:
+        """Return one prediction per item, in order. Raises LsgmerError for an item that `used` refuses."""
+        used = [self.used(item) for item in items]
+        predictions = []
+        for start in range(0, len(items), batch_size):
+            part = slice(start, start + batch_size)
+            features = self._encode(items[part], used[part])
+            outputs = collect_outputs([run_model(self.model, features)], [list(range(len(features)))], len(features))
+            predictions += [self._prediction(outputs, i, modalities) for i, modalities in enumerate(used[part])]
+        return predictions
+
+    def _encode(self, items: Sequence[Input], used: Sequence[tuple[Modality, ...]]) -> list[Item]:
+        features = [Item(id=str(i)) for i in range(len(items))]
+        for name in self.modalities:
+            rows = [i for i, modalities in enumerate(used) if name in modalities]
+            if not rows:
+                continue
+            if name == "audio":
+                waves = [cast(Waveform, items[i].audio) for i in rows]
+                values = cast("AudioEncoder", self.encoders[name]).encode(waves)
+            else:
+                values = cast("TextEncoder", self.encoders[name]).encode([str(items[i].words) for i in rows])
+            for i, frames in zip(rows, values, strict=True):
+                features[i] = (
+                    replace(features[i], audio=frames) if name == "audio" else replace(features[i], text=frames)
+                )
+        return features
+
+    def _prediction(self, outputs: Outputs, i: int, modalities: tuple[Modality, ...]) -> Prediction:
+        names = self.card.labels.names
+        probabilities = outputs.probabilities[i]
+        return Prediction(
+            emotion=names[int(probabilities.argmax())],
+            probabilities=dict(zip(names, probabilities.tolist(), strict=True)),
+            attribution=dict(zip(names, outputs.attribution[i].tolist(), strict=True)),
+            consistency=float(outputs.consistency[i]),
+            modalities=modalities,
+            model_version=self.version,
+        )
+
+
+def _check_audio(wave: Waveform) -> None:
+    if not len(wave.samples):
+        raise LsgmerError("the audio is empty: no samples; give a recording of at least a few tenths of a second")
+    if not np.isfinite(wave.samples).all():
+        raise LsgmerError("the audio holds samples that are not numbers (NaN or infinite); export the recording again")

@@ -1,0 +1,1 @@
+"""Utterances, their splits, and the manifest before and after validation."""

@@ -1,0 +1,96 @@
+"""Which split an utterance belongs to: a property of its speaker or session, never of the other data.
+
+A random split by utterance does not exist here: it would leave a speaker on both sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from lsgmer.core.errors import LsgmerError, ParamsError
+from lsgmer.core.records import SPLITS, Split
+from lsgmer.manifests.params import ManifestParams
+from lsgmer.manifests.utterance import Utterance
+
+GIVEN = ("given", "official")  # kinds of split that the corpus decides
+SALTS_TRIED = 200
+SHOWN = 5  # ids that a message repeats
+
+
+def assign_splits(utterances: Sequence[Utterance], params: ManifestParams) -> tuple[Utterance, ...]:
+    """Return the utterances, each with a split.
+
+    By speaker or session, sha256(salt, name) read as a number in [0, 1) decides: under test_share is test, the
+    next valid_share is valid, the rest train. So a speaker's split depends on the salt and its name alone and
+    never changes when data is added. `given` and `official` demand that the corpus names every row's split.
+    Raises LsgmerError naming rows without the split, or without the session.
+    """
+    if params.split in GIVEN:
+        _demand("split", [u.id for u in utterances if u.split is None], "set manifest.split to speaker or session")
+        return tuple(utterances)
+    if params.valid_share + params.test_share >= 1:
+        raise ParamsError("manifest.valid_share and manifest.test_share leave nothing to train on; lower them")
+    if params.split == "session":
+        nameless = [u.id for u in utterances if u.session is None]
+        _demand("session", nameless, "name its column in corpus.columns.session, or set manifest.split to speaker")
+    return tuple(replace(u, split=split_of(_group(u, params), params)) for u in utterances)
+
+
+def split_of(name: str, params: ManifestParams) -> Split:
+    """Return the split of the speaker or session `name`: a pure function of it, the salt and the shares."""
+    drawn = hashlib.sha256(f"{params.salt}\0{name}".encode()).digest()[:8]
+    position = int.from_bytes(drawn) / 2**64
+    if position < params.test_share:
+        return "test"
+    return "valid" if position < params.test_share + params.valid_share else "train"
+
+
+def demand_every_split(utterances: Sequence[Utterance], params: ManifestParams) -> None:
+    """Raise LsgmerError when a split is empty, proposing a salt that fills all three where there is one."""
+    empty = [split for split in SPLITS if all(u.split != split for u in utterances)]
+    if not empty:
+        return
+    if params.split in GIVEN:
+        raise LsgmerError(
+            f"no utterance's {params.split} split is {' or '.join(empty)}; train, valid and test are all needed"
+        )
+    rows = Counter(_group(u, params) for u in utterances)
+    raise LsgmerError(
+        f"manifest: split {' and '.join(empty)} is empty: the {len(rows)} {params.split}s "
+        f"({', '.join(sorted(rows)[:9])}) fall elsewhere with salt {params.salt!r}; {_other_salt(rows, params)}"
+    )
+
+
+def _group(utterance: Utterance, params: ManifestParams) -> str:
+    return (utterance.session or "") if params.split == "session" else utterance.speaker
+
+
+def _demand(field: str, nameless: Sequence[str], remedy: str) -> None:
+    if nameless:
+        named = ", ".join(nameless[:SHOWN])
+        raise LsgmerError(
+            f"manifest.split needs every row's {field}; {len(nameless)} have none, such as {named}; {remedy}"
+        )
+
+
+def _other_salt(rows: Mapping[str, int], params: ManifestParams) -> str:
+    """Return advice: of the first salts that fill every split, the one nearest to the shares asked for."""
+    if len(rows) < len(SPLITS):
+        return f"three splits need at least three {params.split}s"
+    wanted = {"test": params.test_share, "valid": params.valid_share}
+
+    def miss(salt: str) -> float:
+        tried = params.model_copy(update={"salt": salt})
+        filled: Counter[str] = Counter()
+        for name, count in rows.items():
+            filled[split_of(name, tried)] += count
+        full = all(filled[split] for split in SPLITS)
+        return max(abs(filled[s] / filled.total() - share) for s, share in wanted.items()) if full else 2.0
+
+    best = min((f"{params.salt}-{n}" for n in range(2, SALTS_TRIED)), key=miss)
+    if miss(best) > 1:
+        return "raise manifest.valid_share or manifest.test_share"
+    return f"set manifest.salt to {best!r}, which fills all three"

@@ -1,0 +1,73 @@
+"""One utterance, and what a corpus reader returns: rows kept, rows rejected with their reason, notes on repairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lsgmer.core.records import Seconds, Split
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One stretch of speech, its words, or both, with its label.
+
+    `audio` is relative to the corpus folder; `start_s`/`end_s` cut it. `emotion_raw` is the corpus's
+    word, `emotion` a name in `Labels`. `split` is None until the manifest assigns one, unless the
+    corpus itself gives it.
+    """
+
+    id: str
+    corpus: str
+    speaker: str
+    emotion_raw: str
+    emotion: str
+    split: Split | None = None
+    session: str | None = None
+    dialogue: str | None = None
+    turn: int | None = None
+    sex: str | None = None
+    audio: str | None = None
+    start_s: Seconds | None = None
+    end_s: Seconds | None = None
+    text: str | None = None
+    tags: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that could not be read or used: where it stands, and why."""
+
+    source: str
+    row: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What was done to rows that were read in spite of a fault, and to which."""
+
+    what: str
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusReading:
+    """What a corpus reader returns: every row is in exactly one of the first two, and `notes` tell of repairs."""
+
+    utterances: tuple[Utterance, ...]
+    rejected: tuple[RejectedRow, ...]
+    notes: tuple[Note, ...] = ()
+
+
+LEFT_OUT = "is left out by corpus.label_map"  # what every row left out on purpose is told; it is no defect
+
+
+def is_left_out(row: RejectedRow) -> bool:
+    """Say whether corpus.label_map leaves the row out on purpose, so that it is no defect of the corpus."""
+    return row.reason.endswith(LEFT_OUT)

@@ -1,0 +1,1 @@
+"""LSGMER, its objective, its checkpoint, and the linear baseline."""

@@ -1,0 +1,55 @@
+"""Checkpoints that rebuild themselves: safetensors and one JSON card. `load(folder)` takes nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.hashing import file_sha256
+from lsgmer.core.paths import write_atomically
+from lsgmer.core.records import MODALITIES, Modality
+from lsgmer.model.lsgmer import LSGMER
+from lsgmer.model.params import ModelParams
+from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard, load_card
+
+
+def save(folder: Path, model: LSGMER, card: dict[str, Any]) -> TrainCard:
+    """Write weights and card to `folder`. `card` holds TrainCard's fields but for weights_sha256 and parameters."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
+    complete = TrainCard(
+        **card,
+        weights_sha256=file_sha256(folder / WEIGHTS),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+    write_atomically(folder / CARD, complete.to_json())
+    return complete
+
+
+def load(folder: Path) -> tuple[LSGMER, TrainCard]:
+    """Rebuild the model in `folder`, in eval mode, on the CPU.
+
+    Raises LsgmerError when the weights are absent, are not what the card says, or do not fit the model.
+    """
+    card = load_card(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise LsgmerError(f"{path}: no such file, though {CARD} stands beside it; run `lsgmer run`")
+    if (found := file_sha256(path)) != card.weights_sha256:
+        raise LsgmerError(f"{path}: sha256 is {found}, the card says {card.weights_sha256}; restore it or train again")
+    dimensions: dict[Modality, int] = {}
+    for name in MODALITIES:
+        spec = card.encoders.get(name)
+        if spec is not None:
+            dimensions[name] = spec.dimension
+    model = LSGMER(ModelParams.model_validate_json(json.dumps(card.params["model"])), len(card.labels), dimensions)
+    try:
+        model.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise LsgmerError(f"{path}: does not fit the model its card describes: {error}") from error
+    return model.eval(), card

@@ -1,0 +1,76 @@
+"""Joint Objective Optimization (JOO): classification plus Attribution-Prediction Consistency (APC)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lsgmer.model.lsgmer import ModelOutput
+from lsgmer.model.params import ObjectiveParams
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LossParts:
+    """Scalars of the joint objective: total = classification + weight * consistency."""
+
+    total: Tensor
+    classification: Tensor
+    consistency: Tensor
+
+
+class JointObjective(nn.Module):
+    """JOO: total = weighted cross-entropy + weight * mean JS(q, p) (arXiv 2504.05158; weights: MODEL.md).
+
+    `class_weights` (C,) come from `class_weights()` on the training part.
+    """
+
+    class_weights: Tensor
+
+    def __init__(self, params: ObjectiveParams, class_weights: Tensor) -> None:
+        super().__init__()
+        self.params = params
+        self.register_buffer("class_weights", class_weights)
+
+    def forward(self, output: ModelOutput, labels: Tensor) -> LossParts:
+        """Return the scalar parts of the loss for `output` and class indices `labels` (B,)."""
+        classification = nn.functional.cross_entropy(
+            output.logits, labels, self.class_weights, label_smoothing=self.params.label_smoothing
+        )
+        prediction, attributed = output.logits.softmax(-1), output.attribution
+        if self.params.consistency_gradient == "prediction":
+            attributed = attributed.detach()
+        elif self.params.consistency_gradient == "attribution":
+            prediction = prediction.detach()
+        consistency = attribution_prediction_consistency(attributed, prediction).mean()
+        return LossParts(classification + self.params.consistency_weight * consistency, classification, consistency)
+
+
+def attribution_prediction_consistency(attributed: Tensor, prediction: Tensor) -> Tensor:
+    """Return the Jensen-Shannon divergence JS(q, p) in nats per row, (B,), of distributions (B, C).
+
+    JS(q, p) = KL(q || m) / 2 + KL(p || m) / 2 with m = (q + p) / 2: zero for equal rows, at most ln 2.
+    """
+    middle = (attributed + prediction) / 2
+    return (_kl(attributed, middle) + _kl(prediction, middle)) / 2
+
+
+def class_weights(labels: Tensor, classes: int, power: float) -> Tensor:
+    """Return weights (C,) proportional to frequency ** -power with mean 1 over the utterances `labels` (N,).
+
+    A class that is absent from the training part gets weight 0: there is nothing to learn it from.
+    """
+    counts = torch.bincount(labels, minlength=classes).to(torch.float32)
+    weights = torch.where(counts > 0, counts.clamp_min(1) ** -power, torch.zeros_like(counts))
+    return weights * counts.sum() / (weights * counts).sum()
+
+
+def _kl(left: Tensor, right: Tensor) -> Tensor:
+    """Return KL(left || right) per row; 0 log 0 counts as 0."""
+    tiny = torch.finfo(left.dtype).tiny
+    return (left * (left.clamp_min(tiny).log() - right.clamp_min(tiny).log())).sum(-1)

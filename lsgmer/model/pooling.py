@@ -1,0 +1,64 @@
+"""From frames to one vector per utterance: statistics over time, padding left out.
+
+Shapes: B utterances, T frames or tokens, D features. `is_padding` is True where there is nothing.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from lsgmer.model.params import ModelParams
+
+
+class StatisticsPooling(nn.Module):
+    """S of the encoder's own features: a linear map of their mean, deviation and trend over time.
+
+    Each is standardised over the training part's utterances, which a map of pooled frames cannot be: between
+    utterances a mean moves far less than the frames do. A linear baseline reads the same numbers.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, dimension: int, params: ModelParams) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3 * dimension))
+        self.register_buffer("scale", torch.ones(3 * dimension))
+        self.dropout = nn.Dropout(params.dropout)
+        self.projection = nn.Linear(3 * dimension, params.width)
+
+    def standardise(self, mean: Tensor, scale: Tensor) -> None:
+        """Take the mean and deviation (3 D_features,) of `utterance_statistics` over the training part."""
+        self.mean.copy_(mean)
+        self.scale.copy_(scale.clamp_min(1e-5))
+
+    def forward(self, values: Tensor, is_padding: Tensor) -> Tensor:
+        """Pool features (B, T, D_features), is_padding (B, T), to (B, D)."""
+        statistics = (utterance_statistics(values, is_padding) - self.mean) / self.scale
+        return cast(Tensor, self.projection(self.dropout(statistics)))
+
+
+def masked_statistics(values: Tensor, is_padding: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation, both (B, D), of values (B, T, D) over the frames that are not padding."""
+    keep = (~is_padding).to(values.dtype).unsqueeze(-1)  # (B, T, 1)
+    count = keep.sum(1).clamp_min(1.0)
+    mean = (values * keep).sum(1) / count
+    variance = ((values - mean.unsqueeze(1)) ** 2 * keep).sum(1) / count
+    return mean, (variance + 1e-5).sqrt()
+
+
+def utterance_statistics(values: Tensor, is_padding: Tensor) -> Tensor:
+    """Return mean, standard deviation and trend over time of values (B, T, D) side by side, (B, 3 D).
+
+    The trend is the mean of each value's distance from its mean times its time, which runs from -1 at the
+    first frame to 1 at the last.
+    """
+    mean, deviation = masked_statistics(values, is_padding)
+    keep = (~is_padding).to(values.dtype)  # (B, T)
+    count = keep.sum(1, keepdim=True)
+    time = (2 * (keep.cumsum(1) - 1) / (count - 1).clamp_min(1.0) - 1) * keep
+    trend = ((values - mean.unsqueeze(1)) * time.unsqueeze(-1)).sum(1) / count.clamp_min(1.0)
+    return torch.cat([mean, deviation, trend], dim=-1)

@@ -1,0 +1,57 @@
+"""The train card: with the weights beside it, it rebuilds the model. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.records import EncoderSpec, Labels, Modality, Record
+
+if TYPE_CHECKING:
+    pass
+
+
+class TrainCard(Record):
+    """Train's own record: with the weights beside it, it rebuilds the model and says what made it.
+
+    Holds nothing that differs between two clones of one commit, so that equal training gives equal bytes.
+    """
+
+    format: Literal["lsgmer-train-card/1"] = "lsgmer-train-card/1"
+    variant: str
+    labels: Labels
+    encoders: dict[Modality, EncoderSpec | None]
+    params: dict[str, Any]
+    manifest_sha256: str
+    feature_sha256: dict[str, str]
+    weights_sha256: str
+    seed: int
+    parameters: int
+    best_epoch: int
+    epochs_run: int
+    valid_metrics: dict[str, float]
+    split_counts: dict[str, int]
+    seen_speakers: tuple[str, ...]
+    versions: dict[str, str]
+
+
+WEIGHTS = "model.safetensors"
+CARD = "card.json"
+
+
+def load_card(folder: Path) -> TrainCard:
+    """Return the card in `folder`. Raises LsgmerError when it is absent or not a card."""
+    try:
+        return TrainCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LsgmerError(f"{folder / CARD}: no readable train card: {error}; run `lsgmer run`") from error
+
+
+def speaker_digest(speaker: str) -> str:
+    """Return 16 hex digits that stand for a speaker in cards: they can be compared, and do not say the name.
+
+    Two corpora that use one name for two people only make the champion comparison leave more out.
+    """
+    return hashlib.sha256(f"speaker/{speaker}".encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Packaged models: their papers, the champion, and the audit."""

@@ -1,0 +1,268 @@
+"""`lsgmer audit`: from a package back to the raw data, every hash recomputed. Nothing is taken at its word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.hashing import file_sha256
+from lsgmer.core.paths import Workspace
+from lsgmer.core.records import Record
+from lsgmer.core.source import commit_state
+from lsgmer.evaluation.records import GateDecision
+from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard
+from lsgmer.registry.bento import MODEL, MODEL_CARD, PAPERS, SOURCE, PackageSource, served_files, version_of
+from lsgmer.registry.champions import bento_source
+from lsgmer.registry.dvc_lock import Lock, Recorded
+from lsgmer.registry.model_card import ModelCard, PackageRecord
+
+Status = Literal["verified", "missing", "broken"]
+WORST: tuple[Status, ...] = ("broken", "missing", "verified")
+
+
+class Link(Record):
+    """One link of the chain: verified (every hash matches), missing (cannot be checked here) or broken."""
+
+    name: str
+    status: Status
+    details: tuple[str, ...]
+
+
+class AuditReport(Record):
+    """All links, from the package to the lock."""
+
+    target: str
+    links: tuple[Link, ...]
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """The names of the links that do not match their recorded hashes."""
+        return tuple(link.name for link in self.links if link.status == "broken")
+
+    def to_text(self) -> str:
+        """Return a line per link, and under each what is not as recorded, or what was checked."""
+        width = max(len(link.name) for link in self.links)
+        lines = [f"audit of {self.target}"]
+        for link in self.links:
+            first, *rest = link.details or ("",)
+            lines.append(f"  {link.status:<8}  {link.name:<{width}}  {first}")
+            lines += [f"{'':<12}{'':<{width}}  {detail}" for detail in rest]
+        counts = {status: sum(link.status == status for link in self.links) for status in WORST}
+        lines.append(", ".join(f"{counts[status]} {status}" for status in reversed(WORST)))
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One comparison's outcome."""
+
+    status: Status
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is audited: the package's sources `root`, its tag, its card and lock, and the workspace around it."""
+
+    workspace: Workspace
+    root: Path
+    tag: str
+    card: ModelCard
+    lock: Lock
+
+    def paper(self, name: str) -> Path:
+        """Return a paper of the package."""
+        return self.root / PAPERS / name
+
+    def outs(self, *paths: str) -> list[Finding]:
+        """Compare outs of the pipeline with the md5 that the embedded lock has for them."""
+        return [self._recorded(path, self.lock.outs.get(path)) for path in paths]
+
+    def _recorded(self, path: str, recorded: Recorded | None) -> Finding:
+        if recorded is None:
+            return Finding("broken", f"{path}: not in the embedded dvc.lock")
+        status, detail = recorded.check(self.workspace)
+        return Finding(status, detail)
+
+
+def audit(workspace: Workspace, target: str) -> AuditReport:
+    """Audit `target`: a Bento's tag, its folder, or the package in the workspace's data/package.
+
+    Raises LsgmerError when there is no package to audit; whatever is wrong inside one is a broken link.
+    """
+    root, tag = locate(workspace, target)
+    try:
+        card = ModelCard.model_validate_json((root / MODEL_CARD).read_text(encoding="utf-8"))
+        lock = Lock.read(root / PAPERS / "dvc.lock")
+    except (OSError, ValueError, LsgmerError) as error:
+        return AuditReport(
+            target=tag, links=(Link(name="package", status="broken", details=(f"unreadable: {error}",)),)
+        )
+    case = Case(workspace, root, tag, card, lock)
+    return AuditReport(target=tag, links=tuple(_link(name, check, case) for name, check in LINKS.items()))
+
+
+def locate(workspace: Workspace, target: str) -> tuple[Path, str]:
+    """Return the folder of a package's sources and its tag."""
+    path = workspace.root / target
+    if target in ("data/package", "data/train") or path == workspace.data("package"):
+        record = workspace.data("package") / "package.json"
+        if not record.is_file():
+            raise LsgmerError(f"{record}: nothing is packaged here; run `lsgmer run`")
+        target = PackageRecord.model_validate_json(record.read_text(encoding="utf-8")).tag
+    for root in (path / "src", path):
+        if (root / MODEL_CARD).is_file():
+            bento = root.parent
+            return root, f"{bento.parent.name}:{bento.name}"
+    return bento_source(workspace, target), target
+
+
+def _link(name: str, check: Callable[[Case], list[Finding]], case: Case) -> Link:
+    """Run one link's comparisons; a paper that cannot even be read is broken."""
+    try:
+        findings = check(case)
+    except (OSError, ValueError, LsgmerError) as error:
+        findings = [Finding("broken", str(error))]
+    status = next(s for s in WORST if s == "verified" or any(f.status == s for f in findings))
+    shown = [f.detail for f in findings if f.status == status]
+    return Link(name=name, status=status, details=tuple(shown))
+
+
+def _package(case: Case) -> list[Finding]:
+    """Make the version anew from weights, card and code, and compare every file with packaging's own list."""
+    served = served_files(case.root)
+    made = version_of(file_sha256(case.root / MODEL / WEIGHTS), file_sha256(case.root / MODEL_CARD), served)
+    version = case.tag.partition(":")[2]
+    found = [_same("version made from weights, card and code", made, version)]
+    source = PackageSource.model_validate_json((case.root / SOURCE).read_text(encoding="utf-8"))
+    changed = sorted(name for name in {*served, *source.served} if served.get(name) != source.served.get(name))
+    if changed:
+        found.append(Finding("broken", f"code changed since packaging: {', '.join(changed[:5])}"))
+    record = case.workspace.data("package") / "package.json"
+    if record.is_file():
+        noted = PackageRecord.model_validate_json(record.read_text(encoding="utf-8"))
+        if noted.tag == case.tag:
+            found += [_file(case.root.parent / name, sha256, name) for name, sha256 in sorted(noted.files.items())]
+    return _brief(found, "files as package.json records them")
+
+
+def _model(case: Case) -> list[Finding]:
+    lineage, folder = case.card.lineage, case.root / MODEL
+    card = TrainCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    return [
+        _file(folder / WEIGHTS, lineage.weights_sha256, WEIGHTS),
+        _file(folder / CARD, lineage.train_card_sha256, f"train {CARD}"),
+        _same("weights named by the train card", card.weights_sha256, lineage.weights_sha256),
+        *case.outs("data/train"),
+    ]
+
+
+def _gate(case: Case) -> list[Finding]:
+    decision = GateDecision.model_validate_json(case.paper("gate.json").read_text(encoding="utf-8"))
+    lineage, forced = case.card.lineage, case.card.forced
+    found = [
+        _file(case.paper("gate.json"), lineage.gate_sha256, "gate.json"),
+        _same("weights the gate judged", decision.weights_sha256, lineage.weights_sha256),
+        _same("metrics the gate read", decision.metrics_sha256, lineage.metrics_sha256),
+        *case.outs("data/gate"),
+    ]
+    if decision.verdict != "PASS" and forced is None:
+        found.append(Finding("broken", f"the gate's verdict is {decision.verdict} and nobody forced the promotion"))
+    elif forced is not None:
+        found.append(Finding("verified", f"forced by {forced.by} over {decision.verdict}: {forced.reason}"))
+    return found
+
+
+def _metrics(case: Case) -> list[Finding]:
+    paper = _file(case.paper("metrics.json"), case.card.lineage.metrics_sha256, "metrics.json")
+    return [paper, *case.outs("data/evaluate", "data/controls")]
+
+
+def _features(case: Case) -> list[Finding]:
+    found = case.outs("data/features/train", "data/features/valid", "data/features/test")
+    for name, sha256 in sorted(case.card.train.feature_sha256.items()):
+        store = case.workspace.data("features") / name / "store.json"
+        if store.is_file() and found[0].status == "verified" and "workspace" in found[0].detail:
+            found.append(_file(store, sha256, f"{name} features named by the train card"))
+    return found
+
+
+def _validated(case: Case) -> list[Finding]:
+    lineage = case.card.lineage
+    return [
+        _same("manifest named by the train card", case.card.train.manifest_sha256, lineage.manifest_sha256),
+        _file(case.paper("profile.json"), lineage.profile_sha256, "profile.json"),
+        *case.outs("data/validate", "data/manifest"),
+    ]
+
+
+def _raw(case: Case) -> list[Finding]:
+    return [case._recorded(path, recorded) for path, recorded in sorted(case.lock.raw.items())]
+
+
+def _params(case: Case) -> list[Finding]:
+    found = [_file(case.paper("params.yaml"), case.card.lineage.params_sha256, "params.yaml")]
+    differing = case.lock.differing_params(case.paper("params.yaml"))
+    if differing:
+        found.append(Finding("broken", f"the stages ran with other values of {', '.join(differing)}"))
+    here = case.workspace.params
+    if here.is_file() and file_sha256(here) != case.card.lineage.params_sha256:
+        found.append(Finding("verified", "the workspace's params.yaml has moved on since"))
+    return found
+
+
+def _commit(case: Case) -> list[Finding]:
+    state = case.card.lineage.source
+    if state.commit is None:
+        return [Finding("missing", "no_scm: it was made outside git; only the digest of its source is known")]
+    if state.dirty:
+        return [
+            Finding("missing", f"made from uncommitted changes on top of {state.commit[:12]}: commit, then run again")
+        ]
+    found = commit_state(case.workspace.root, state.commit)
+    if found is None:
+        return [Finding("missing", f"commit {state.commit} is not in this repository; fetch it, then audit again")]
+    return [_same(f"source at commit {state.commit[:12]}", found, state.source_sha256)]
+
+
+def _lock(case: Case) -> list[Finding]:
+    found = [_file(case.paper("dvc.lock"), case.card.lineage.lock_sha256, "embedded dvc.lock")]
+    found += [Finding("broken", problem) for problem in case.lock.inconsistencies()]
+    return found
+
+
+# From the package back to what it was made of; the name is what a report shows.
+LINKS: dict[str, Callable[[Case], list[Finding]]] = {
+    "package": _package,
+    "model": _model,
+    "gate": _gate,
+    "metrics": _metrics,
+    "features": _features,
+    "validated manifest": _validated,
+    "raw data": _raw,
+    "params": _params,
+    "git commit": _commit,
+    "lock": _lock,
+}
+
+
+def _same(what: str, found: str, recorded: str) -> Finding:
+    if found == recorded:
+        return Finding("verified", f"{what}: {found[:16]}")
+    return Finding("broken", f"{what}: {found[:16]}, recorded {recorded[:16]}")
+
+
+def _file(path: Path, sha256: str, what: str) -> Finding:
+    if not path.is_file():
+        return Finding("broken", f"{what}: {path} is gone")
+    return _same(what, file_sha256(path), sha256)
+
+
+def _brief(findings: list[Finding], what: str) -> list[Finding]:
+    """Keep every finding that is not verified; sum up the rest, which can be a hundred files."""
+    good = [finding for finding in findings if finding.status == "verified"]
+    kept = good[:1] + ([Finding("verified", f"{len(good) - 1} {what}")] if len(good) > 1 else [])
+    return kept + [finding for finding in findings if finding.status != "verified"]

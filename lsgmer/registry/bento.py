@@ -1,0 +1,86 @@
+"""A packaged model opened: what a Bento holds under src/, checked against its own papers before it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from lsgmer.core.device import set_threads
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.hashing import file_sha256
+from lsgmer.core.records import Record, digest
+from lsgmer.core.source import SourceState
+from lsgmer.model.train_card import WEIGHTS
+from lsgmer.params import load_params
+from lsgmer.registry.model_card import ModelCard
+
+if TYPE_CHECKING:
+    from lsgmer.inference.predictor import Predictor
+
+MODEL = "model"
+PAPERS = "papers"
+MODEL_CARD = f"{PAPERS}/model_card.json"
+SOURCE = f"{PAPERS}/package_source.json"
+SERVED_FOLDERS = ("lsgmer", "serving")
+
+
+class PackageSource(Record):
+    """package_source.json: the code that serves, file by file, and the version that follows from it."""
+
+    format: Literal["lsgmer-package-source/1"] = "lsgmer-package-source/1"
+    version: str
+    state: SourceState
+    served: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The folder `root` of a built Bento's sources, whose weights, card and code give its version."""
+
+    root: Path
+    card: ModelCard
+    version: str
+
+    @property
+    def tag(self) -> str:
+        """The Bento's exact tag, name:version: what every prediction names."""
+        return f"{self.card.name}:{self.version}"
+
+    @classmethod
+    def open(cls, root: Path) -> Bundle:
+        """Open the package in `root`. Raises LsgmerError when a paper is absent or something was changed."""
+        try:
+            card = ModelCard.model_validate_json((root / MODEL_CARD).read_text(encoding="utf-8"))
+            recorded = PackageSource.model_validate_json((root / SOURCE).read_text(encoding="utf-8"))
+            weights = file_sha256(root / MODEL / WEIGHTS)
+        except (OSError, ValidationError, UnicodeDecodeError) as error:
+            raise LsgmerError(f"{root}: not a packaged model: {error}; `lsgmer serve` serves the champion") from error
+        found = version_of(weights, file_sha256(root / MODEL_CARD), served_files(root))
+        if found != recorded.version:
+            raise LsgmerError(
+                f"{root}: weights, card or code changed since it was packaged as {card.name}:{recorded.version} "
+                f"(they now make {found}); run `lsgmer audit {card.name}:{recorded.version}` to see which"
+            )
+        return cls(root, card, found)
+
+    def predictor(self) -> Predictor:
+        """Load the model, with the thread count of the parameters it was trained with."""
+        from lsgmer.inference.predictor import Predictor  # torch, which packaging does without
+
+        set_threads(load_params(self.root / PAPERS / "params.yaml").runtime.threads)
+        return Predictor.load(self.root / MODEL, self.tag)
+
+
+def served_files(root: Path) -> dict[str, str]:
+    """Return the sha256 of every source file that a Bento of the program in `root` carries, by relative path."""
+    files = [file for folder in SERVED_FOLDERS for file in (root / folder).rglob("*") if file.is_file()]
+    names = sorted((file.relative_to(root).as_posix(), file) for file in files if "__pycache__" not in file.parts)
+    return {name: file_sha256(file) for name, file in names}
+
+
+def version_of(weights_sha256: str, card_sha256: str, served: dict[str, str]) -> str:
+    """Return the version, 16 hex digits: the same weights, card and code always get the same one."""
+    return digest({"weights": weights_sha256, "card": card_sha256, "served": served})[:16]

@@ -1,0 +1,69 @@
+"""The final card of a model, its lineage, and the record of a package."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from lsgmer.core.records import Record
+from lsgmer.core.source import SourceState
+from lsgmer.evaluation.records import GateDecision, Metrics
+from lsgmer.model.train_card import TrainCard
+
+if TYPE_CHECKING:
+    pass
+
+
+class Forced(Record):
+    """A promotion in spite of the gate: who answers for it, and why."""
+
+    reason: str
+    by: str
+
+
+class Lineage(Record):
+    """Hashes (sha256) of the papers that travel in a package, and the code that made it."""
+
+    lock_sha256: str
+    params_sha256: str
+    gate_sha256: str
+    metrics_sha256: str
+    weights_sha256: str
+    train_card_sha256: str
+    profile_sha256: str
+    manifest_sha256: str
+    source: SourceState
+
+
+class ModelCard(Record):
+    """The final card: what packaging composes and every served model shows at /card."""
+
+    format: Literal["lsgmer-model-card/1"] = "lsgmer-model-card/1"
+    name: str
+    train: TrainCard
+    metrics: Metrics
+    gate: GateDecision
+    lineage: Lineage
+    intended_use: str
+    limits: tuple[str, ...]
+    forced: Forced | None = None
+
+
+class PackageRecord(Record):
+    """package.json: which Bento came out of packaging, and the sha256 of everything in it.
+
+    `card_sha256` is the model card's, `source_sha256` the whole program's (as in its lineage). `files` maps
+    each path inside the Bento ("src/...") to its sha256: bento.yaml, which holds a creation time, is not in it.
+    """
+
+    format: Literal["lsgmer-package/1"] = "lsgmer-package/1"
+    tag: str
+    version: str
+    weights_sha256: str
+    card_sha256: str
+    lock_sha256: str
+    params_sha256: str
+    gate_sha256: str
+    metrics_sha256: str
+    source_sha256: str
+    files: dict[str, str]
+    forced: Forced | None = None

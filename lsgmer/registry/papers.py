@@ -1,0 +1,177 @@
+"""The papers of a package: read, checked against each other and against dvc.lock, composed into the final card."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from lsgmer.core.errors import PackagingRefused
+from lsgmer.core.hashing import dvc_md5, file_sha256
+from lsgmer.core.paths import Workspace
+from lsgmer.core.source import source_state
+from lsgmer.evaluation.records import GateDecision, Metrics
+from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard
+from lsgmer.params import Params
+from lsgmer.registry.model_card import Forced, Lineage, ModelCard
+
+STAGES = ("train", "gate", "evaluate", "validate")  # whose outputs the package holds
+REMEDY = "run `dvc repro`, which makes them fit, or restore the changed file"
+
+
+@dataclass(frozen=True, slots=True)
+class Papers:
+    """What the Bento's papers/ will hold, by file name, and the card composed from it."""
+
+    card: ModelCard
+    files: dict[str, bytes]
+
+
+def collect(workspace: Workspace, params: Params, forced: Forced | None) -> Papers:
+    """Read and check everything that the package of `workspace` must show, and compose its card.
+
+    Raises PackagingRefused when the gate's verdict is not PASS (unless `forced`), or when any hash does not
+    match (forced or not).
+    """
+    sources = {
+        "gate.json": workspace.data("gate") / "gate.json",
+        "metrics.json": workspace.data("evaluate") / "metrics.json",
+        "profile.json": workspace.data("validate") / "profile.json",
+        "params.yaml": workspace.params,
+    }
+    files = {name: _read(path) for name, path in sources.items()}
+    gate = _parse(GateDecision, files["gate.json"], sources["gate.json"])
+    metrics = _parse(Metrics, files["metrics.json"], sources["metrics.json"])
+    train = _parse(TrainCard, _read(workspace.data("train") / CARD), workspace.data("train") / CARD)
+    refuse_unless_passed(gate, forced)
+    _check_hashes(workspace, gate, train, files["metrics.json"])
+    lock = _read_lock(workspace.lock)
+    _check_lock(workspace, lock)
+    files["dvc.lock"] = dump_lock(upstream(lock, "package"))
+    lineage = Lineage(
+        lock_sha256=_sha256(files["dvc.lock"]),
+        params_sha256=_sha256(files["params.yaml"]),
+        gate_sha256=_sha256(files["gate.json"]),
+        metrics_sha256=_sha256(files["metrics.json"]),
+        weights_sha256=train.weights_sha256,
+        train_card_sha256=file_sha256(workspace.data("train") / CARD),
+        profile_sha256=_sha256(files["profile.json"]),
+        manifest_sha256=train.manifest_sha256,
+        source=source_state(workspace.root),
+    )
+    card = ModelCard(
+        name=params.package.name,
+        train=train,
+        metrics=metrics,
+        gate=gate,
+        lineage=lineage,
+        intended_use=params.package.intended_use,
+        limits=params.package.limits,
+        forced=forced,
+    )
+    files["model_card.json"] = card.to_json().encode()
+    return Papers(card, files)
+
+
+def refuse_unless_passed(gate: GateDecision, forced: Forced | None) -> None:
+    """Raise PackagingRefused, naming the rules, unless the verdict is PASS or somebody answers for forcing it."""
+    if gate.verdict == "PASS" or forced is not None:
+        return
+    rules = [f"{rule.name} {rule.verdict}: {rule.reason}" for rule in gate.rules if rule.verdict != "PASS"]
+    raise PackagingRefused(
+        f"the gate's verdict is {gate.verdict}, so this model is not packaged ({'; '.join(rules)}). "
+        "See data/gate/report.md; `lsgmer promote --force --reason` packages it all the same, on record"
+    )
+
+
+def upstream(lock: dict[str, Any], target: str) -> dict[str, Any]:
+    """Return `lock` with only the stages that `target`'s dependencies came from, target left out."""
+    stages: dict[str, Any] = lock["stages"]
+    wanted = [f"data/{name}" for name in STAGES]
+    kept: set[str] = set()
+    while wanted:
+        path = wanted.pop()
+        for name, stage in stages.items():
+            made = [out["path"] for out in stage.get("outs", [])]
+            if name not in kept and name != target and any(_overlap(path, out) for out in made):
+                kept.add(name)
+                wanted += [dep["path"] for dep in stage.get("deps", [])]
+    return {**lock, "stages": {name: stages[name] for name in sorted(kept)}}
+
+
+def dump_lock(lock: dict[str, Any]) -> bytes:
+    """Return `lock` as YAML with one spelling: sorted keys, block style."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = True  # type: ignore[assignment]
+    stream = io.BytesIO()
+    yaml.dump(lock, stream)
+    return stream.getvalue()
+
+
+def _check_hashes(workspace: Workspace, gate: GateDecision, train: TrainCard, metrics: bytes) -> None:
+    """Raise PackagingRefused unless file, train card and gate name the same weights, metrics and manifest."""
+    weights = workspace.data("train") / WEIGHTS
+    manifest = workspace.data("validate") / "validated.parquet"
+    for path in (weights, manifest):
+        if not path.is_file():
+            raise PackagingRefused(f"{path}: no such file; {REMEDY}")
+    claims = [
+        (str(weights), file_sha256(weights), "the train card", train.weights_sha256),
+        (str(weights), file_sha256(weights), "gate.json", gate.weights_sha256),
+        ("data/evaluate/metrics.json", _sha256(metrics), "gate.json", gate.metrics_sha256),
+        (str(manifest), file_sha256(manifest), "the train card", train.manifest_sha256),
+    ]
+    wrong = [f"{what} is {found}, {who} says {said}" for what, found, who, said in claims if found != said]
+    if wrong:
+        raise PackagingRefused(f"hashes do not match: {'; '.join(wrong)}; {REMEDY}")
+
+
+def _check_lock(workspace: Workspace, lock: dict[str, Any]) -> None:
+    """Raise PackagingRefused unless dvc.lock records the folders as they are."""
+    recorded = {out["path"]: out.get("md5") for stage in lock["stages"].values() for out in stage.get("outs", [])}
+    wrong = []
+    for name in STAGES:
+        found, said = dvc_md5(workspace.data(name)), recorded.get(f"data/{name}")
+        if found != said:
+            wrong.append(f"data/{name} is {found}, dvc.lock says {said or 'nothing'}")
+    if wrong:
+        raise PackagingRefused(f"hashes do not match: {'; '.join(wrong)}; {REMEDY}")
+
+
+def _read_lock(path: Path) -> dict[str, Any]:
+    try:
+        lock = YAML(typ="safe", pure=True).load(_read(path))
+        if isinstance(lock["stages"], dict):
+            return dict(lock)
+    except (YAMLError, KeyError, TypeError):
+        pass
+    raise PackagingRefused(f"{path}: not a dvc.lock; {REMEDY}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PackagingRefused(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
+
+
+def _parse(kind: Any, content: bytes, path: Path) -> Any:
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise PackagingRefused(f"{path}: not a {kind.__name__}: {error}; {REMEDY}") from error
+
+
+def _overlap(path: str, out: str) -> bool:
+    return path == out or path.startswith(f"{out}/") or out.startswith(f"{path}/")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

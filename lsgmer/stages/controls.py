@@ -1,0 +1,47 @@
+"""Stage `controls`: what the fused model must beat. Audio only and text only, trained apart, and a linear baseline."""
+
+from __future__ import annotations
+
+import json
+
+from lsgmer.core.device import set_threads
+from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.stage import run_stage
+from lsgmer.features.store import FeatureSplit
+from lsgmer.model import checkpoint
+from lsgmer.model.linear import fit_linear, save_linear
+from lsgmer.params import Params
+from lsgmer.training.fit import check_parts, fit
+
+
+def run(workspace: Workspace, params: Params) -> None:
+    """Train each control on data/features/{train,valid} and write it to data/controls/NAME."""
+    set_threads(params.runtime.threads)
+    features, out = workspace.data("features"), workspace.data("controls")
+    train, valid = FeatureSplit.load(features / "train"), FeatureSplit.load(features / "valid")
+    check_parts(train, valid)
+    out.mkdir(parents=True, exist_ok=True)
+    finished = []
+    for name in params.controls.variants:
+        if name not in train.dimensions:
+            print(f"{name} only: left out, the features have no {name}")
+            continue
+        fitted = fit(train, valid, params, (name,), workspace.scratch)
+        card = checkpoint.save(out / name, fitted.model, fitted.card)
+        finished.append(fitted)
+        print(f"{name} only: valid balanced accuracy {card.valid_metrics['valid_balanced_accuracy']:.3f}", flush=True)
+    linear = fit_linear(train, params)
+    save_linear(out / "linear", linear)
+    notes = {"c": params.controls.linear_c, "features": "mean and sd over time per modality, presence", "n": len(train)}
+    write_atomically(out / "linear" / "notes.json", json.dumps(notes, indent=2, sort_keys=True) + "\n")
+    for fitted in finished:
+        fitted.forget()
+
+
+def main() -> None:
+    """Run the stage in the current folder."""
+    run_stage("controls", run)
+
+
+if __name__ == "__main__":
+    main()

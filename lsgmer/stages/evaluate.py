@@ -1,0 +1,41 @@
+"""Stage `evaluate`: fused model, controls and baselines on the test part. The only stage that opens it."""
+
+from __future__ import annotations
+
+from lsgmer.core.device import set_threads
+from lsgmer.core.paths import Workspace
+from lsgmer.core.stage import run_stage
+from lsgmer.evaluation.challenger import Challenger, compare
+from lsgmer.evaluation.measure import check, heard_before, measure, prior, score, write
+from lsgmer.features.store import FeatureSplit
+from lsgmer.manifests.validated import ValidatedManifest
+from lsgmer.model.train_card import load_card
+from lsgmer.params import Params
+
+
+def run(workspace: Workspace, params: Params) -> None:
+    """Measure every model on data/features/test and write data/evaluate.
+
+    Raises LsgmerError when test features, model, controls and validated manifest do not belong together.
+    """
+    set_threads(params.runtime.threads)
+    test = FeatureSplit.load(workspace.data("features") / "test")
+    card = load_card(workspace.data("train"))
+    manifest = ValidatedManifest.load(workspace.data("validate"))
+    check(test, card, manifest)
+    notes = heard_before(test, card)
+    models = score(workspace, params, test, prior(manifest), notes)
+    against = compare(workspace, params, manifest, Challenger(card, models["fused"].guess, test))
+    metrics = measure(test, models, card, params, against, notes)
+    write(workspace.data("evaluate"), test, models, metrics, params)
+    for name, found in metrics.models.items():
+        print(f"{name:9} balanced accuracy {found.balanced_accuracy.value:.3f}, accuracy {found.accuracy.value:.3f}")
+
+
+def main() -> None:
+    """Run the stage in the current folder."""
+    run_stage("evaluate", run)
+
+
+if __name__ == "__main__":
+    main()

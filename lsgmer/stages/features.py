@@ -1,0 +1,252 @@
+"""Stage `features`: every utterance through the encoders, resumably, into one memory-mapped store per split."""
+
+from __future__ import annotations
+
+import errno
+import io
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from lsgmer.audio import decode
+from lsgmer.core.device import choose_device, set_threads
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.progress import track
+from lsgmer.core.records import SPLITS, EncoderSpec, Labels, Modality, Split, digest
+from lsgmer.core.stage import run_stage
+from lsgmer.encoders.build import AudioEncoder, Precomputed, TextEncoder, build_audio, build_precomputed, build_text
+from lsgmer.features.batch import length_buckets
+from lsgmer.features.store import Frames, write_split
+from lsgmer.manifests.utterance import Utterance
+from lsgmer.manifests.validated import ValidatedManifest
+from lsgmer.params import Params
+
+Array = np.ndarray[Any, Any]
+Encode = Callable[[Sequence[Utterance]], list[Array]]
+PRECOMPUTED = "precomputed"
+Plan = dict[Split, list[list[int]]]  # per split, batches of rows of that split
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How one modality is read: what makes the features, how long an utterance is (None: not there), and the frames."""
+
+    spec: EncoderSpec
+    length: Callable[[Utterance], int | None]
+    encode: Encode
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """One modality's way through its encoder: what is in each batch, and the scratch folder of finished ones."""
+
+    spec: EncoderSpec
+    encode: Encode
+    plan: Plan
+    folder: Path
+
+    def batches(self) -> list[tuple[Split, list[int], Path]]:
+        """Return (split, rows, shard file) of every batch, in order."""
+        flat = [(split, rows) for split in SPLITS for rows in self.plan[split]]
+        return [(split, rows, self.folder / f"{i:06}.npz") for i, (split, rows) in enumerate(flat)]
+
+    def frames(self, split: Split, count: int) -> Frames:
+        """Return the finished features of `split`, which has `count` rows."""
+        lengths = [0] * count
+        shards = [(rows, file) for name, rows, file in self.batches() if name == split]
+        for rows, file in shards:
+            with np.load(file, allow_pickle=False) as shard:
+                for row, length in zip(rows, shard["lengths"].tolist(), strict=True):
+                    lengths[row] = length
+        return Frames(self.spec, lengths, _pieces(shards))
+
+
+def run(workspace: Workspace, params: Params) -> None:
+    """Encode the validated manifest into data/features/{train,valid,test}.
+
+    Finished batches wait in .lsgmer/scratch/features, keyed by encoder, manifest and batch plan, so a stage
+    that was killed goes on where it stood and ends in the same bytes. Raises LsgmerError for bad input and
+    OSError, naming the folder, for a full disk.
+    """
+    set_threads(params.runtime.threads)
+    manifest = ValidatedManifest.load(workspace.data("validate"))
+    parts: dict[Split, list[Utterance]] = {s: [u for u in manifest.utterances if u.split == s] for s in SPLITS}
+    corpus, device = workspace.root / params.corpus.path, str(choose_device(params.runtime.device))
+    encoders: dict[Modality, AudioEncoder | TextEncoder | Precomputed | None] = {
+        "audio": build_precomputed("audio", params.features.audio, corpus)
+        if params.features.audio.kind == PRECOMPUTED
+        else build_audio(params.features.audio, workspace.root, device),
+        "text": build_precomputed("text", params.features.text, corpus)
+        if params.features.text.kind == PRECOMPUTED
+        else build_text(params.features.text, workspace.root, device),
+    }
+    context = params.features.text.context
+    sources = {m: source_of(m, e, manifest, corpus, context) for m, e in encoders.items() if e is not None}
+    check_readable(manifest.utterances, list(sources.values()))
+
+    scratch, size = workspace.scratch / "features", params.features.batch_size
+    work: dict[Modality, Extraction] = {}
+    for modality, source in sources.items():
+        plan = plan_batches(parts, source.length, size)
+        work[modality] = _extraction(modality, source, plan, manifest.sha256, scratch)
+
+    remove_all_but(scratch, {part.folder for part in work.values()})
+    for modality, part in work.items():
+        extract(part, parts, f"features-{modality}")
+    label_text = embed_labels(manifest.labels, encoders["text"])
+    for split, utterances in parts.items():
+        folder = workspace.data("features") / split
+        frames = {modality: part.frames(split, len(utterances)) for modality, part in work.items()}
+        with naming_full_disk(folder):
+            write_split(folder, split, utterances, manifest.labels, frames, label_text, manifest.sha256)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def plan_batches(
+    parts: dict[Split, list[Utterance]], length_of: Callable[[Utterance], int | None], batch_size: int
+) -> Plan:
+    """Return batches of rows of similar length per split; rows whose length is None are in none."""
+    plan: Plan = {}
+    for split, utterances in parts.items():
+        lengths = {row: n for row, u in enumerate(utterances) if (n := length_of(u)) is not None}
+        rows = list(lengths)
+        plan[split] = [[rows[i] for i in group] for group in length_buckets(list(lengths.values()), batch_size)]
+    return plan
+
+
+def extract(part: Extraction, parts: dict[Split, list[Utterance]], what: str) -> None:
+    """Encode every batch that has no shard yet. A shard appears whole or not at all."""
+    batches = part.batches()
+    with naming_full_disk(part.folder):
+        part.folder.mkdir(parents=True, exist_ok=True)
+        for leftover in part.folder.glob(".*"):  # half-written by a process that was killed
+            leftover.unlink()
+        missing = [batch for batch in batches if not batch[2].is_file()]
+        done = len(batches) - len(missing)
+        if done:
+            print(f"{what}: going on behind {done} of {len(batches)} finished batches", flush=True)
+        for split, rows, file in track(missing, len(batches), what, start=done):
+            values = part.encode([parts[split][row] for row in rows])
+            content = io.BytesIO()
+            np.savez(content, lengths=np.array([len(v) for v in values]), flat=np.concatenate(values))
+            write_atomically(file, content.getvalue())
+
+
+def source_of(
+    modality: Modality,
+    encoder: AudioEncoder | TextEncoder | Precomputed,
+    manifest: ValidatedManifest,
+    corpus: Path,
+    context: int,
+) -> Source:
+    """Return how `encoder` reads utterances: audio relative to folder `corpus`, words behind `context` earlier ones."""
+    if isinstance(encoder, Precomputed):
+        found, unused = encoder.matches([u.id for u in manifest.utterances])
+        missing = len(manifest.utterances) - found
+        print(f"features-{modality}: precomputed for {found} utterances, none for {missing}; {unused} ids unused")
+        return Source(encoder.spec, lambda u: encoder.length(u.id), lambda us: encoder.look_up([u.id for u in us]))
+    if modality == "audio":
+        speech = cast(AudioEncoder, encoder)
+        return Source(
+            encoder.spec,
+            lambda u: round(1000 * manifest.durations[u.id]) if u.audio else None,
+            lambda us: speech.encode([decode(corpus / str(u.audio), u.start_s, u.end_s) for u in us]),
+        )
+    words, before = cast(TextEncoder, encoder), words_before(manifest.utterances, context)
+    return Source(
+        encoder.spec,
+        lambda u: len(str(u.text)) if has_text(u) else None,
+        lambda us: words.encode([str(u.text) for u in us], [before.get(u.id, ()) for u in us]),
+    )
+
+
+def has_text(utterance: Utterance) -> bool:
+    """Say whether there is anything to read: blanks are no words."""
+    return bool(utterance.text and utterance.text.strip())
+
+
+def embed_labels(labels: Labels, encoder: Any) -> Array | None:
+    """Return the mean token embedding of each label's description (C, D) float32, None where nothing can read it."""
+    if encoder is None:
+        return None
+    if isinstance(encoder, Precomputed):
+        print("features-text: precomputed, so label descriptions have no embedding: label embeddings start at random")
+        return None
+    tokens = encoder.encode([item.description for item in labels.items])
+    return np.stack([values.mean(axis=0) for values in tokens]).astype(np.float32)
+
+
+def remove_all_but(folder: Path, wanted: set[Path]) -> None:
+    """Remove what earlier encoders or manifests left in scratch, so that it does not grow."""
+    for path in folder.glob("*"):
+        if path not in wanted:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def naming_full_disk(folder: Path) -> Iterator[None]:
+    """Put the folder's name into the error of a full disk, which often carries none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, error.strerror, str(folder)) from error
+        raise
+
+
+def _extraction(modality: Modality, source: Source, plan: Plan, manifest_sha256: str, scratch: Path) -> Extraction:
+    key = digest([source.spec.fingerprint, manifest_sha256, plan])
+    return Extraction(source.spec, source.encode, plan, scratch / f"{modality}-{key[:16]}")
+
+
+def _pieces(shards: list[tuple[list[int], Path]]) -> Iterator[tuple[int, Array]]:
+    """Yield (row, frames (T, D)) of every shard."""
+    for rows, file in shards:
+        with np.load(file, allow_pickle=False) as shard:
+            values = np.split(shard["flat"], np.cumsum(shard["lengths"])[:-1])
+        yield from zip(rows, values, strict=True)
+
+
+def check_readable(utterances: Sequence[Utterance], sources: Sequence[Source]) -> None:
+    """Raise LsgmerError for utterances that no source can read: they would be rows of nothing."""
+    bare = [u.id for u in utterances if all(source.length(u) is None for source in sources)]
+    if bare:
+        raise LsgmerError(
+            f"{len(bare)} utterances have nothing that the encoders of `features` read, {bare[:3]} among them; "
+            "give features.audio or features.text an encoder for them, or take these rows out of the corpus"
+        )
+
+
+def words_before(utterances: Sequence[Utterance], count: int) -> dict[str, tuple[str, ...]]:
+    """Return, by utterance id, the words of the up to `count` utterances before it, earliest first.
+
+    Before means: in the same dialogue and split, with a lower turn, and with words. An utterance without a
+    dialogue or a turn has nobody before it. What is not in `utterances` (a quarantined row) is not there.
+    """
+    dialogues: dict[tuple[Split | None, str], list[tuple[int, str, str]]] = defaultdict(list)
+    for u in utterances:
+        if u.dialogue is not None and u.turn is not None and u.text and u.text.strip():
+            dialogues[u.split, u.dialogue].append((u.turn, u.id, u.text))
+    before: dict[str, tuple[str, ...]] = {}
+    for lines in dialogues.values():
+        lines.sort()
+        for turn, key, _ in lines:
+            earlier = [words for other, _, words in lines if other < turn]
+            before[key] = tuple(earlier[max(0, len(earlier) - count) :])
+    return before
+
+
+def main() -> None:
+    """Run the stage in the current folder."""
+    run_stage("features", run)
+
+
+if __name__ == "__main__":
+    main()

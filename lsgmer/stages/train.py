@@ -1,0 +1,60 @@
+"""Stage `train`: the fused model, from the train and valid features only."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from dvclive import Live
+
+from lsgmer.core.device import set_threads
+from lsgmer.core.paths import Workspace
+from lsgmer.core.records import MODALITIES
+from lsgmer.core.stage import run_stage
+from lsgmer.features.store import FeatureSplit
+from lsgmer.model import checkpoint
+from lsgmer.params import Params
+from lsgmer.training.fit import fit
+
+
+def run(workspace: Workspace, params: Params) -> None:
+    """Train on data/features/{train,valid} and write weights, card, and DVCLive's metrics and plots to data/train."""
+    set_threads(params.runtime.threads)
+    features, out = workspace.data("features"), workspace.data("train")
+    train, valid = FeatureSplit.load(features / "train"), FeatureSplit.load(features / "valid")
+    out.mkdir(parents=True, exist_ok=True)
+    with _live(out / "live") as live:
+
+        def log(row: dict[str, float]) -> None:
+            for name, value in row.items():
+                if name != "epoch":
+                    live.log_metric(name, value)
+            live.next_step()
+            print(
+                f"epoch {row['epoch']:.0f}: train loss {row['train_loss']:.3f}, valid loss {row['valid_loss']:.3f}, "
+                f"valid balanced accuracy {row['valid_balanced_accuracy']:.3f}",
+                flush=True,
+            )
+
+        fitted = fit(train, valid, params, MODALITIES, workspace.scratch, log)
+    card = checkpoint.save(out, fitted.model, fitted.card)
+    fitted.forget()
+    print(
+        f"{card.variant}: {card.parameters:,} parameters, best epoch {card.best_epoch} of {card.epochs_run}, "
+        f"valid balanced accuracy {card.valid_metrics['valid_balanced_accuracy']:.3f}"
+    )
+
+
+def _live(folder: Path) -> Live:
+    """Return a DVCLive log that writes files and nothing else: no experiment, no report, no dvc.yaml."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None)
+
+
+def main() -> None:
+    """Run the stage in the current folder."""
+    run_stage("train", run)
+
+
+if __name__ == "__main__":
+    main()

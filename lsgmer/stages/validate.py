@@ -1,0 +1,59 @@
+"""Stage `validate`: rows at fault are quarantined and the run goes on; a corpus at fault stops it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.stage import run_stage
+from lsgmer.manifests.manifest import Manifest, load_rejected, write_csv
+from lsgmer.manifests.validated import write_validated
+from lsgmer.params import Params
+from lsgmer.validation.checker import validate
+from lsgmer.validation.frame import audio_facts
+from lsgmer.validation.profile import profile_of
+from lsgmer.validation.report import (
+    announce,
+    refusal,
+)
+
+if TYPE_CHECKING:
+    pass
+
+QUARANTINE = ("id", "audio", "reasons")
+
+
+def run(workspace: Workspace, params: Params) -> None:
+    """Validate data/manifest and its audio into data/validate; Data Docs go to reports/data_docs.
+
+    Raises LsgmerError when the corpus may not be learnt from; validation.json and quarantine.csv are then in
+    reports/, since DVC removes the outs of a failed stage.
+    """
+    source, folder = workspace.data("manifest"), workspace.data("validate")
+    manifest = Manifest.load(source, params.corpus.label_set)
+    rejected = load_rejected(source)
+    root = workspace.root / params.corpus.path
+    facts = audio_facts(manifest.utterances, root, params.validate_.processes)
+    docs = workspace.reports / "data_docs"
+    verdict = validate(manifest, facts, rejected, params, docs)
+    announce(verdict.report, docs)
+    rows = [(name, row["audio"] or "", "; ".join(reasons)) for name, (row, reasons) in verdict.quarantine.items()]
+    if not verdict.report.passed:
+        write_csv(workspace.reports / "quarantine.csv", QUARANTINE, rows)
+        write_atomically(workspace.reports / "validation.json", verdict.report.to_json())
+        raise LsgmerError(refusal(verdict.report, workspace.reports))
+    for name in ("quarantine.csv", "validation.json"):
+        (workspace.reports / name).unlink(missing_ok=True)  # of an earlier failure
+    write_csv(folder / "quarantine.csv", QUARANTINE, rows)
+    write_atomically(folder / "profile.json", profile_of(verdict.frame, manifest.labels).to_json())
+    write_validated(folder, verdict.kept, facts, verdict.report)
+
+
+def main() -> None:
+    """Run the stage in the current folder."""
+    run_stage("validate", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The training loop, shared by `train` and `controls`. It has no parameter through which test data could arrive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.progress import track
+from lsgmer.core.records import MODALITIES, Modality, digest
+from lsgmer.core.source import library_versions
+from lsgmer.features.store import FeatureSplit
+from lsgmer.model.lsgmer import LSGMER
+from lsgmer.model.train_card import speaker_digest
+from lsgmer.params import Params
+from lsgmer.training.trainer import History, Progress, Trainer
+
+SECTIONS = ("runtime", "model", "objective", "train")
+STATE_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained model at its best epoch, and what its card says of the training."""
+
+    model: LSGMER
+    history: History
+    card: dict[str, Any]
+    state: Path
+
+    def forget(self) -> None:
+        """Remove the scratch state: call it when the stage's results are safe on disk."""
+        self.state.unlink(missing_ok=True)
+
+
+def fit(
+    train: FeatureSplit,
+    valid: FeatureSplit,
+    params: Params,
+    modalities: tuple[Modality, ...],
+    scratch: Path,
+    on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+) -> Fitted:
+    """Train LSGMER on `train`, select the epoch by `train.select` on `valid`, stop early.
+
+    Randomness is drawn from (seed, epoch) and each epoch ends in a checkpoint under `scratch`, so that a
+    run that was killed goes on there and ends in the same bits. `on_epoch` gets each epoch's metrics, also
+    of the epochs an earlier, killed run had finished. Raises LsgmerError when the two parts cannot belong together.
+    """
+    check_parts(train, valid)
+    chosen = tuple(name for name in MODALITIES if name in modalities and name in train.dimensions)
+    trainer = Trainer(train, valid, params, chosen)
+    key = digest([STATE_FORMAT, train.sha256, valid.sha256, params.sections(*SECTIONS), chosen, library_versions()])
+    state = scratch / "-".join(["fit", *chosen]) / f"{key[:16]}.safetensors"
+    progress = trainer.restore(state)
+    for row in progress.rows:
+        on_epoch(row)
+    if progress.epoch:
+        print(f"resuming after epoch {progress.epoch}", flush=True)
+    total, what = params.train.epochs, "+".join(chosen)
+    for _ in track(range(progress.epoch, total), total, f"train {what}", start=progress.epoch):
+        if progress.epoch - 1 - progress.best_epoch >= params.train.patience:
+            break
+        on_epoch(trainer.epoch(progress))
+        trainer.save(state, progress)
+    card = card_fields(train, valid, params, chosen, progress)
+    return Fitted(trainer.best_model(), progress.rows, card, state)
+
+
+def check_parts(train: FeatureSplit, valid: FeatureSplit) -> None:
+    """Refuse parts that share utterances, come from different manifests or labels, or are the wrong ones."""
+    if (train.split, valid.split) != ("train", "valid"):
+        raise LsgmerError(f"fit reads the train and valid parts only, got {train.split} and {valid.split}")
+    if shared := sorted(set(train.ids) & set(valid.ids)):
+        raise LsgmerError(
+            f"train and valid share {len(shared)} utterances, such as {shared[:3]}; make the manifest again"
+        )
+    if (
+        train.manifest_sha256 != valid.manifest_sha256
+        or train.label_set != valid.label_set
+        or train.specs != valid.specs
+    ):
+        raise LsgmerError("train and valid features come from different runs; run `dvc repro features`")
+    if not len(train) or not len(valid):
+        raise LsgmerError(f"nothing to learn from: {len(train)} training and {len(valid)} validation utterances")
+
+
+def card_fields(
+    train: FeatureSplit, valid: FeatureSplit, params: Params, modalities: tuple[Modality, ...], progress: Progress
+) -> dict[str, Any]:
+    """Return TrainCard's fields, but for those of the weights, which `checkpoint.save` adds."""
+    row = progress.rows[progress.best_epoch]
+    return {
+        "variant": "+".join(modalities),
+        "labels": train.label_set,
+        "encoders": {name: train.specs.get(name) if name in modalities else None for name in MODALITIES},
+        "params": params.sections(*SECTIONS),
+        "manifest_sha256": train.manifest_sha256,
+        "feature_sha256": {"train": train.sha256, "valid": valid.sha256},
+        "seed": params.runtime.seed,
+        "best_epoch": progress.best_epoch,
+        "epochs_run": progress.epoch,
+        "valid_metrics": {name: value for name, value in row.items() if name.startswith("valid_")},
+        "split_counts": {"train": len(train), "valid": len(valid)},
+        "seen_speakers": tuple(sorted({speaker_digest(s) for s in (*train.speakers, *valid.speakers)})),
+        "versions": library_versions(),
+    }

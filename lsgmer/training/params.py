@@ -1,0 +1,38 @@
+"""The sections `train` and `controls` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+)
+
+from lsgmer.core.sections import Section, Share
+
+
+class TrainParams(Section):
+    """The optimiser, its schedule and early stopping; `select` is the validation metric that chooses the epoch.
+
+    A training step sees a random stretch of an utterance's audio: at least `audio_crop` of its frames, 1 is all.
+    """
+
+    epochs: PositiveInt
+    patience: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    warmup_share: Share
+    max_gradient_norm: PositiveFloat
+    modality_dropout: Share
+    audio_crop: Share = 1.0
+    select: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"
+
+
+class ControlsParams(Section):
+    """The honest comparison: which controls are trained, and the linear baseline's regularisation."""
+
+    variants: tuple[Literal["audio", "text"], ...]
+    linear_c: PositiveFloat

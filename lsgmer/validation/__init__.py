@@ -1,0 +1,1 @@
+"""The data checks: rules, the frame they look at, reports. Great Expectations is used here only."""

@@ -1,0 +1,154 @@
+"""What validation looks at: every utterance with the facts of its audio and words, as one pandas frame."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+
+from lsgmer.audio import AudioFacts, facts
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.progress import track
+from lsgmer.core.records import SPLITS
+from lsgmer.manifests.manifest import Manifest
+from lsgmer.manifests.utterance import Utterance
+
+CHUNK = 8  # files per message to a worker
+DIGITS = 6  # the last bits of a mean differ between processors
+ROUNDED = ("rms_db", "peak", "clipping_share", "silence_share")
+COLUMNS = ("id", "speaker", "session", "dialogue", "sex", "split", "emotion", "audio", "start_s", "end_s", "text")
+NUMBERS = (
+    "sample_rate",
+    "channels",
+    "header_frames",
+    "decoded_frames",
+    "duration_s",
+    "rms_db",
+    "peak",
+    "clipping_share",
+    "silence_share",
+)
+DERIVED = ("sha256", "content", "decode_error", "cut_error", "text_damage")
+SHOWN = 40  # characters of damaged text that a reason repeats
+
+
+def audio_facts(utterances: Sequence[Utterance], root: Path, processes: int) -> dict[str, AudioFacts]:
+    """Return the facts by id of every utterance with audio, its path relative to `root`.
+
+    Uses `processes` processes, 0 for every core, and shows progress. Raises LsgmerError when a worker dies.
+    """
+    spoken = [u for u in utterances if u.audio is not None]
+    jobs = [(root / str(u.audio), u.start_s, u.end_s) for u in spoken]
+    found = track(_read_all(jobs, min(processes or _cores(), len(jobs))), len(jobs), "audio facts")
+    return {utterance.id: fact for utterance, fact in zip(spoken, found, strict=True)}
+
+
+def to_frame(utterances: Sequence[Utterance], known: Mapping[str, AudioFacts]) -> pd.DataFrame:
+    """Return one row per utterance: its fields, its facts (missing without audio), and what is wrong with it.
+
+    `content` is audio or else text; `decode_error`, `cut_error` and `text_damage` say why, or are missing.
+    """
+    rows = []
+    for utterance in utterances:
+        fact = known.get(utterance.id, AudioFacts())
+        kind = (fact.error or "").partition(":")[0]
+        row = {name: getattr(utterance, name) for name in COLUMNS} | asdict(fact)
+        row["content"] = utterance.audio or utterance.text
+        row["cut_error"] = fact.error if kind == "cut" else None
+        row["decode_error"] = fact.error if kind not in ("cut", "truncated") else None
+        row["text_damage"] = text_damage(utterance.text) if utterance.text else None
+        rows.append(row)
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *NUMBERS, *DERIVED, "error"])
+    return frame.astype({name: "float64" for name in (*NUMBERS, "start_s", "end_s")})
+
+
+def add_reach(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with, for each row, in how many splits its speaker, session, dialogue, audio and words occur.
+
+    Missing where the row has none. Words are compared without case and spacing.
+    """
+    words = frame["text"].map(lambda text: " ".join(text.casefold().split()), na_action="ignore")
+    keys = {name: frame[name] for name in ("speaker", "session", "dialogue")} | {
+        "audio": frame["sha256"],
+        "text": words,
+    }
+    reach = {f"{name}_splits": frame["split"].groupby(key).transform("nunique") for name, key in keys.items()}
+    return frame.assign(**reach)
+
+
+def groups(manifest: Manifest, kept: Sequence[Utterance], expected: Mapping[str, int]) -> pd.DataFrame:
+    """Return one row per label and per split, named `id`; what a group has no use for is missing.
+
+    `rows` counts the manifest, so that `expected` is about the corpus; all other columns count the `kept`.
+    """
+    total = max(len(kept), 1)
+    found: list[dict[str, object]] = []
+    for name in sorted({*manifest.labels.names, *expected}):
+        splits = [u.split for u in kept if u.emotion == name]
+        found.append(
+            {
+                "id": f"label {name}",
+                "rows": sum(u.emotion == name for u in manifest.utterances),
+                "expected": expected.get(name),
+                "class_share": len(splits) / total,
+                **{f"{split}_rows": splits.count(split) for split in SPLITS},
+            }
+        )
+    for split in SPLITS:
+        count = sum(u.split == split for u in kept)
+        found.append({"id": f"split {split}", "split_rows": count, "split_share": count / total})
+    columns = ["id", "rows", "expected", "class_share", *(f"{s}_rows" for s in SPLITS), "split_rows", "split_share"]
+    return pd.DataFrame(found, columns=columns).astype({name: "float64" for name in columns[1:]})
+
+
+def text_damage(text: str) -> str | None:
+    """Return why `text` is not what was written (mojibake), or None.
+
+    That is: C1 control characters, which cp1252 bytes read as Latin-1 leave behind; replacement characters; or
+    anything that ftfy would decode otherwise.
+    """
+    from ftfy import fix_encoding
+
+    for character in text:
+        if "\x80" <= character <= "\x9f" or character == "\ufffd":
+            return f"mojibake: it holds U+{ord(character):04X}, a trace of a wrong encoding"
+    fixed = fix_encoding(text)
+    if fixed != text:
+        return f"mojibake: {text[:SHOWN]!r} was probably {fixed[:SHOWN]!r}"
+    return None
+
+
+Job = tuple[Path, float | None, float | None]
+
+
+def _facts(job: Job) -> AudioFacts:
+    """Read one clip; a module-level function, so that worker processes can find it."""
+    fact = facts(*job)
+    known = {name: value for name in ROUNDED if (value := getattr(fact, name)) is not None}
+    return replace(fact, **{name: round(value, DIGITS) for name, value in known.items()})
+
+
+def _read_all(jobs: Sequence[Job], processes: int) -> Iterator[AudioFacts]:
+    """Yield the facts in the jobs' order."""
+    if processes <= 1:
+        yield from map(_facts, jobs)
+        return
+    # Not fork: the stage has threads. A fork server imports this module once, for all workers.
+    context = multiprocessing.get_context("forkserver")
+    try:
+        with ProcessPoolExecutor(processes, context) as pool:
+            yield from pool.map(_facts, jobs, chunksize=CHUNK)
+    except BrokenProcessPool:
+        raise LsgmerError(
+            "a process that reads audio was ended, perhaps for lack of memory; set validate.processes lower"
+        ) from None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,25 @@
+"""The section `validate` of params.yaml."""
+
+from __future__ import annotations
+
+from pydantic import (
+    NonNegativeInt,
+    PositiveInt,
+)
+
+from lsgmer.core.records import Seconds
+from lsgmer.core.sections import Section, Share
+
+
+class ValidateParams(Section):
+    """Limits of the data checks, and how much may be rejected before validation fails."""
+
+    min_duration_s: Seconds
+    max_duration_s: Seconds
+    max_silence_share: Share
+    max_clipping_share: Share
+    min_sample_rate: PositiveInt
+    min_class_share: Share
+    min_split_share: Share
+    max_rejected_share: Share
+    processes: NonNegativeInt

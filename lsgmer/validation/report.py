@@ -1,0 +1,83 @@
+"""What came of the expectations, in a form for people: quarantine, messages, the share that was lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsgmer.core.records import SPLITS
+from lsgmer.manifests.utterance import RejectedRow
+from lsgmer.manifests.validated import Finding, ValidationReport
+from lsgmer.validation.rules import Row, Rule
+
+EXAMPLES = 5  # offenders that a finding names
+SAID = 120  # characters of an example that a message repeats
+Quarantine = dict[str, tuple[Row, list[str]]]  # by id: the row and every reason
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A rule, what came of it, and the rows that broke it."""
+
+    rule: Rule
+    finding: Finding
+    offenders: tuple[Row, ...]
+
+
+def quarantine_of(outcomes: Sequence[Outcome]) -> Quarantine:
+    """Return each row that breaks a row's rule, with a reason per rule, sorted by id."""
+    found: Quarantine = {}
+    for outcome in outcomes:
+        for row in outcome.offenders if outcome.rule.reason else ():
+            assert outcome.rule.reason is not None  # noqa: S101 - for mypy
+            found.setdefault(row["id"], (row, []))[1].append(outcome.rule.reason(row))
+    return dict(sorted(found.items()))
+
+
+def rejected_share(put_aside: Quarantine, rejected: Sequence[RejectedRow], total: int, most: float) -> Finding:
+    """Return the finding that at most the share `most` of `total` rows was put aside here or `rejected` on reading.
+
+    Its examples are the rows with the most reasons first.
+    """
+    lost = len(put_aside) + len(rejected)
+    worst = sorted(put_aside.items(), key=lambda item: (-len(item[1][1]), item[0]))
+    named = [f"{name} ({'; '.join(reasons)})" for name, (_, reasons) in worst]
+    named += [f"{row.source} {row.row} ({row.reason})" for row in rejected]
+    return Finding(
+        name="rejected_share",
+        severity="critical",
+        success=lost <= most * total,
+        tested=total,
+        unexpected=lost,
+        examples=tuple(example[:SAID] for example in named[:EXAMPLES]),
+        expectation="share of rows quarantined or rejected",
+        arguments={"max_value": most},
+        remedy="mend the rows in quarantine.csv and data/manifest/rejected.csv, or raise validate.max_rejected_share",
+    )
+
+
+def announce(report: ValidationReport, docs: Path) -> None:
+    """Print what was kept, what was put aside and what to look at."""
+    summary = report.summary
+    splits = ", ".join(f"{summary[split]} {split}" for split in SPLITS)
+    print(f"validate: {summary['kept']} of {summary['utterances']} utterances kept ({splits})", flush=True)
+    for reason, count in Counter(report.quarantined).most_common():
+        print(f"validate:   quarantined {count} x {reason}", flush=True)
+    for finding in report.expectations:
+        if not finding.success and finding.name not in report.quarantined:
+            named = f"{finding.unexpected}, such as {', '.join(finding.examples)}"
+            print(f"validate:   {finding.severity} {finding.name}: {named}; {finding.remedy}", flush=True)
+    print(f"validate: Data Docs in {docs / 'index.html'}", flush=True)
+
+
+def refusal(report: ValidationReport, reports: Path) -> str:
+    """Return the message of a corpus that may not be learnt from: every critical finding, whom it names, what to do."""
+    broken = [finding for finding in report.expectations if finding.severity == "critical" and not finding.success]
+    lines = [
+        f"\n  {finding.name}: {finding.unexpected} of {finding.tested} rows, such as {', '.join(finding.examples)}"
+        f"; {finding.remedy}"
+        for finding in broken
+    ]
+    return f"the corpus may not be learnt from:{''.join(lines)}\nEvery finding is in {reports / 'validation.json'}"
