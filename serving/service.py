@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import apply_environment
-from lsgmer.inference.predictor import Prediction
+from lsgmer.inference.prediction import Prediction
 from serving.form import (
     HOW,
     MAX_AUDIO_S,

@@ -40,13 +40,14 @@ def served(packaged: tuple[Workspace, PackageRecord], tmp_path_factory: pytest.T
 
 # What must share a process: folders whose tests share a server or the golden run; every other file stands alone.
 FOLDERS = {"pipeline": "pipeline", "serving": "serving", "browser": "serving", "flows": "flows", "encoders": "encoders"}
+FILES = {"test_package": "serving"}
 FIRST = ("pipeline", "test_grid", "flows", "serving")  # the longest, so that two processes end at about the same time
 
 
 def group_of(path: str) -> str:
     """Return which group the test file `path` belongs to."""
     file = Path(path)
-    return FOLDERS.get(file.parent.name, file.stem)
+    return FILES.get(file.stem) or FOLDERS.get(file.parent.name, file.stem)
 
 
 @pytest.hookimpl(tryfirst=True)

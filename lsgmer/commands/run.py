@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lsgmer.commands.flow_process import run_module
 from lsgmer.core.paths import Workspace
+from lsgmer.core.sections import rebase
 from lsgmer.params import load_params
 from lsgmer.registry.promotion import to_promote, verdict_code
 from lsgmer.workspace import copies, dvc, outcome
@@ -36,7 +37,7 @@ def choose(root: Path, params_file: Path | None, overrides: Sequence[str], folde
     folder = folder or copies.default_folder(root, params_file, overrides, content)
     check_free(Workspace(folder.resolve()))
     if known:
-        content = copies.rebase(content, folder.resolve(), folder.resolve())
+        content = rebase(content, folder.resolve(), folder.resolve())
     workspace = copies.prepare(root, folder, content)
     load_params(workspace.params)
     print(f"products go to {os.path.relpath(workspace.root)}; {root / 'params.yaml'} stays as it is", flush=True)

@@ -1,15 +1,13 @@
-"""Where and how torch computes: the device and the number of threads."""
+"""Where and how torch computes: the device and the number of threads. Importing this does not import torch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from lsgmer.core.errors import LsgmerError
 
 if TYPE_CHECKING:
-    pass
+    import torch
 
 
 def set_threads(count: int) -> None:
@@ -25,6 +23,8 @@ def set_threads(count: int) -> None:
 
 def choose_device(name: str) -> torch.device:
     """Return the device for "auto", "cpu" or "cuda". Raises LsgmerError for a GPU that is not there."""
+    import torch
+
     if name == "cuda" and not torch.cuda.is_available():
         raise LsgmerError("runtime.device is cuda, but torch sees no GPU; set runtime.device to auto or cpu")
     if name == "auto":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -14,6 +15,7 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    ValidationError,
 )
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -21,6 +23,9 @@ from ruamel.yaml.error import YAMLError
 from lsgmer.core.errors import ParamsError
 
 Share = Annotated[float, Field(ge=0, le=1)]
+T = TypeVar("T")
+PART = "part"
+Part = Annotated[T, PART]
 
 
 class Section(BaseModel):
@@ -29,13 +34,104 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class RuntimeParams(Section):
-    """Seed, threads and device: what else decides the bits of a result."""
+S = TypeVar("S", bound=Section)
 
-    seed: NonNegativeInt
+
+class Sections(Section):
+    """The sections of params.yaml that a stage reads, and no others. `Part[...]` marks one read in part."""
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """Return what is read, as dvc.yaml's `params:` has it: "section", or "section.key" for a part of one."""
+        found: list[str] = []
+        for name, (kind, is_part) in cls._kinds().items():
+            found += [f"{name}.{info.alias or key}" for key, info in kind.model_fields.items()] if is_part else [name]
+        return tuple(found)
+
+    @classmethod
+    def pick(cls, content: dict[str, Any]) -> dict[str, Any]:
+        """Return those values of `content` that are read; whatever else is in it is not looked at."""
+        picked: dict[str, Any] = {}
+        for name, (kind, is_part) in cls._kinds().items():
+            if name in content:
+                section = content[name]
+                known = {info.alias or key for key, info in kind.model_fields.items()}
+                partly = is_part and isinstance(section, dict)
+                picked[name] = {key: value for key, value in section.items() if key in known} if partly else section
+        return picked
+
+    @classmethod
+    def of(cls, params: Sections) -> Self:
+        """Return these sections out of `params`, which holds them all, each at least as wide."""
+        fields = cls.model_fields.items()
+        return cls.model_validate({info.alias or name: getattr(params, name) for name, info in fields})
+
+    def sections(self, *names: str) -> dict[str, Any]:
+        """Return the named sections as plain JSON values, as a card stores them."""
+        return {name: self.model_dump(mode="json", by_alias=True)[name] for name in names}
+
+    @classmethod
+    def _kinds(cls) -> dict[str, tuple[type[Section], bool]]:
+        """Return, by the name in the file, each section's model and whether it is only a part."""
+        fields = cls.model_fields.items()
+        return {
+            info.alias or name: (cast(type[Section], info.annotation), PART in info.metadata) for name, info in fields
+        }
+
+
+G = TypeVar("G", bound=Sections)
+
+
+class ComputeParams(Section):
+    """How many threads and which device."""
+
     threads: PositiveInt
     device: Literal["auto", "cpu", "cuda"]
+
+
+class SeededParams(ComputeParams):
+    """Threads, device and the seed of everything drawn at random."""
+
+    seed: NonNegativeInt
+
+
+class RuntimeParams(SeededParams):
+    """Seed, threads, device and precision: what else decides the bits of a result."""
+
     mixed_precision: Literal["no", "fp16", "bf16"]
+
+
+class CorpusFolder(Section):
+    """Where the corpus is: audio paths in the manifest are relative to it."""
+
+    path: str
+
+
+def parse(content: dict[str, Any], kind: type[S], source: str) -> S:
+    """Check `content` against `kind`. Raises ParamsError listing every bad key of `source`, with the allowed ones."""
+    try:
+        return kind.model_validate_json(json.dumps(content, default=str))
+    except ValidationError as error:
+        lines = [explain(item, kind) for item in error.errors()]
+        raise ParamsError(
+            f"{source}: " + "\n".join([f"{len(lines)} problem(s)", *(f"  {line}" for line in lines)])
+        ) from None
+
+
+def read_sections(path: Path, kind: type[G]) -> G:
+    """Read from `path` the sections that `kind` names, and check those alone. Raises ParamsError."""
+    return parse(kind.pick(read_yaml(path)), kind, str(path))
+
+
+def merge_layers(base: Path, file: Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the plain values of `base`, `file` laid over it, and `overrides` ("section.key=value") over both.
+
+    Raises ParamsError for an unreadable file; keys are checked by whoever parses the result.
+    """
+    content = read_yaml(base)
+    if file is not None:
+        content = overlay(content, read_yaml(file))
+    return override(content, overrides)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -120,3 +216,26 @@ def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
         below = result.get(name)
         result[name] = {**below, **section} if isinstance(below, dict) and isinstance(section, dict) else section
     return result
+
+
+def rebase(content: dict[str, Any], root: Path, folder: Path) -> dict[str, Any]:
+    """Return `content` with folders that lie relative to `root` spelled relative to `folder`.
+
+    The corpus folder is, unless it is made in the workspace itself (data/raw/NAME of a synthesized corpus);
+    so is an encoder's folder. Hub ids, packages and absolute paths stay as they are.
+    """
+    result = {name: dict(section) if isinstance(section, dict) else section for name, section in content.items()}
+    corpus = result["corpus"]
+    if not Path(corpus["path"]).is_absolute() and not (corpus["synthesize"] and corpus["path"].startswith("data/raw/")):
+        corpus["path"] = _relative(root / corpus["path"], folder)
+    for modality in ("audio", "text"):
+        encoder = dict(result["features"][modality])
+        source = encoder.get("source")
+        if source and not source.startswith("package:") and not Path(source).is_absolute() and (root / source).is_dir():
+            encoder["source"] = _relative(root / source, folder)
+        result["features"][modality] = encoder
+    return result
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), folder)).as_posix()

@@ -17,12 +17,12 @@ from filelock import FileLock, Timeout
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.process import OWNER, apply_environment, end_tree, identity, is_alive, unless_gone
-from lsgmer.params import Params, load_params
+from lsgmer.core.sections import G, read_sections
 
 
-def run_stage(name: str, body: Callable[[Workspace, Params], None]) -> None:
-    """Run a stage's `body` in the current folder, with the parameters there, as `guarded` does."""
-    guarded(name, lambda workspace: body(workspace, load_params(workspace.params)))
+def run_stage(name: str, body: Callable[[Workspace, G], None], needs: type[G]) -> None:
+    """Run a stage's `body` in the current folder, with the sections of params.yaml that `needs` names."""
+    guarded(name, lambda workspace: body(workspace, read_sections(workspace.params, needs)))
 
 
 def guarded(name: str, body: Callable[[Workspace], None]) -> None:

@@ -11,8 +11,9 @@ from pydantic import (
     model_validator,
 )
 
-from lsgmer.core.records import Label, Labels
+from lsgmer.core.records import Labels
 from lsgmer.core.sections import Section, Share
+from lsgmer.manifests.params import CorpusContents, ManifestParams
 
 TABLES = ("sample", "table")  # corpora that are a table
 OFFICIAL = ("meld",)  # corpora that publish a partition of their own
@@ -36,7 +37,7 @@ class ColumnParams(Section):
     tags: str | None = None
 
 
-class CorpusParams(Section):
+class CorpusParams(CorpusContents):
     """Which corpus, where, and what its labels mean.
 
     `path` is the folder DVC versions; the table and all audio lie inside it. `synthesize` is what the
@@ -47,21 +48,12 @@ class CorpusParams(Section):
     """
 
     name: Literal["sample", "table", "iemocap", "meld", "emodb", "cremad"]
-    path: str
     synthesize: tuple[Literal["sample"], ...]
     table: str | None = None
     columns: ColumnParams | None = None
     clips: Literal["none", "wav", "mp4"] | None = None
     by_plurality: dict[str, str] = Field(default_factory=dict)
-    features_only: bool = False
-    labels: tuple[Label, ...]
     label_map: dict[str, str | None]
-    expected_counts: dict[str, PositiveInt]
-
-    @property
-    def label_set(self) -> Labels:
-        """The ordered labels."""
-        return Labels(items=self.labels)
 
     @model_validator(mode="after")
     def _consistent(self) -> CorpusParams:
@@ -103,3 +95,17 @@ class SampleParams(Section):
         if abs(sum(self.shares.values()) - 1) > 1e-9:
             raise ValueError(f"shares add up to {sum(self.shares.values())}, not 1")
         return self
+
+
+def demand_split_fits(corpus: CorpusParams, manifest: ManifestParams) -> None:
+    """Raise ValueError for a kind of split that the corpus does not have, or that would leak in it."""
+    if manifest.split == "official" and corpus.name not in OFFICIAL:
+        raise ValueError(
+            f"manifest.split: official is for corpora that publish a partition ({', '.join(OFFICIAL)}), "
+            f"not for {corpus.name}; set manifest.split to given, speaker or session"
+        )
+    if manifest.split == "speaker" and corpus.name == "meld":
+        raise ValueError(
+            "manifest.split: speaker would leak in meld, whose joint speakers (Joey and Chandler) are voices of "
+            "others too; set manifest.split to official"
+        )

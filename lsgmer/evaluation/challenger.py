@@ -13,6 +13,7 @@ from lsgmer.audio import decode
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.progress import track
+from lsgmer.evaluation.params import EvaluationSections
 from lsgmer.evaluation.records import Incumbent, IncumbentComparison
 from lsgmer.features.store import FeatureSplit
 from lsgmer.inference.outputs import predict_split
@@ -22,7 +23,6 @@ from lsgmer.manifests.validated import ValidatedManifest
 from lsgmer.metrics import paired_bootstrap
 from lsgmer.model import checkpoint
 from lsgmer.model.train_card import TrainCard, load_card, speaker_digest
-from lsgmer.params import Params
 
 Array = np.ndarray[Any, Any]
 CHUNK = 64  # utterances decoded at a time, so that memory stays small
@@ -39,7 +39,7 @@ class Challenger:
 
 
 def compare(
-    workspace: Workspace, params: Params, manifest: ValidatedManifest, new: Challenger
+    workspace: Workspace, params: EvaluationSections, manifest: ValidatedManifest, new: Challenger
 ) -> IncumbentComparison | None:
     """Return balanced accuracy of challenger minus champion, or None when there is no champion.
 
@@ -94,7 +94,11 @@ def shares_features(champion: TrainCard, test: FeatureSplit) -> bool:
 
 
 def champion_guess(
-    workspace: Workspace, params: Params, manifest: ValidatedManifest, test: FeatureSplit, rows: Sequence[int]
+    workspace: Workspace,
+    params: EvaluationSections,
+    manifest: ValidatedManifest,
+    test: FeatureSplit,
+    rows: Sequence[int],
 ) -> tuple[Array, list[int]]:
     """Return the champion's class indices for those of `rows` that it can read, and these rows.
 
@@ -141,7 +145,7 @@ def _input(utterance: Utterance, corpus: Path, predictor: Predictor) -> Input:
 
 
 def _comparison(
-    champion: str, params: Params, new: Challenger, rows: Sequence[int], guess: Array | None, reason: str
+    champion: str, params: EvaluationSections, new: Challenger, rows: Sequence[int], guess: Array | None, reason: str
 ) -> IncumbentComparison:
     difference, index = None, list(rows)
     if guess is not None:

@@ -17,6 +17,7 @@ from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.records import MODALITIES
 from lsgmer.evaluation import plots
 from lsgmer.evaluation.challenger import BATCH
+from lsgmer.evaluation.params import EvaluationSections
 from lsgmer.evaluation.records import IncumbentComparison, Metrics
 from lsgmer.evaluation.report import render
 from lsgmer.features.store import FeatureSplit
@@ -26,7 +27,6 @@ from lsgmer.metrics import ModelMetrics, bootstrap_interval, paired_bootstrap, s
 from lsgmer.model import checkpoint
 from lsgmer.model.linear import load_linear
 from lsgmer.model.train_card import CARD, TrainCard, speaker_digest
-from lsgmer.params import Params
 
 Array = np.ndarray[Any, Any]
 Groups = dict[str, dict[str, Array]]  # kind -> name -> rows
@@ -76,7 +76,7 @@ def prior(manifest: ValidatedManifest) -> Array:
 
 
 def score(
-    workspace: Workspace, params: Params, test: FeatureSplit, guess: Array, notes: list[str]
+    workspace: Workspace, params: EvaluationSections, test: FeatureSplit, guess: Array, notes: list[str]
 ) -> dict[str, Scored]:
     """Return the answers of fused, the controls that exist, linear and majority.
 
@@ -105,7 +105,7 @@ def measure(
     test: FeatureSplit,
     models: dict[str, Scored],
     card: TrainCard,
-    params: Params,
+    params: EvaluationSections,
     against: IncumbentComparison | None,
     notes: list[str],
 ) -> Metrics:
@@ -140,7 +140,7 @@ def measure(
     )
 
 
-def summary(found: Scored, test: FeatureSplit, rows: Array, params: Params) -> ModelMetrics:
+def summary(found: Scored, test: FeatureSplit, rows: Array, params: EvaluationSections) -> ModelMetrics:
     """Return the metrics of one model on `rows` of the test part."""
     return summarise(
         test.labels[rows],
@@ -173,7 +173,9 @@ def partition(test: FeatureSplit, smallest: int, notes: list[str]) -> Groups:
     }
 
 
-def write(out: Path, test: FeatureSplit, models: dict[str, Scored], metrics: Metrics, params: Params) -> None:
+def write(
+    out: Path, test: FeatureSplit, models: dict[str, Scored], metrics: Metrics, params: EvaluationSections
+) -> None:
     """Write metrics.json, predictions.parquet, report.md and plots/ to `out`."""
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "metrics.json", metrics.to_json())

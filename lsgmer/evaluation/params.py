@@ -6,7 +6,7 @@ from pydantic import (
     PositiveInt,
 )
 
-from lsgmer.core.sections import Section, Share
+from lsgmer.core.sections import CorpusFolder, Part, Section, Sections, SeededParams, Share
 
 
 class EvaluateParams(Section):
@@ -28,3 +28,11 @@ class GateParams(Section):
     max_subgroup_gap: Share | None
     champion_margin: Share
     min_champion_utterances: PositiveInt
+
+
+class EvaluationSections(Sections):
+    """What measuring reads; the corpus folder is for a champion whose encoders differ from the feature store's."""
+
+    runtime: Part[SeededParams]
+    corpus: Part[CorpusFolder]
+    evaluate: EvaluateParams

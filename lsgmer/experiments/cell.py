@@ -19,20 +19,28 @@ from lsgmer.core.device import set_threads
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import write_atomically
 from lsgmer.core.records import SPLITS, Modality, Record, Split, digest
+from lsgmer.core.sections import parse
 from lsgmer.core.stage import guarded
+from lsgmer.encoders.params import FeaturesParams
 from lsgmer.experiments.folds import Fold, Unit, fold_of
-from lsgmer.experiments.plan import FOLDER, Cell, Plan, Variant, cell_params, load_plan
+from lsgmer.experiments.plan import FOLDER, Cell, Plan, Variant, cell_content, cell_source, load_plan, source_content
 from lsgmer.experiments.resplit import join, select, shuffled_labels, speaker_normalised
 from lsgmer.features.store import FeatureSplit
 from lsgmer.inference.outputs import consistency, predict_split
 from lsgmer.model.linear import fit_linear
-from lsgmer.params import Params
 from lsgmer.training.fit import fit
+from lsgmer.training.params import ControlsParams, TrainingSections
 
 Array = np.ndarray[Any, Any]
 CARD, PREDICTIONS, FUSED = "cell.json", "predictions.parquet", "fused.npz"
-SECTIONS = ("runtime", "model", "objective", "train", "controls")
 BATCH = 64
+
+
+class CellParams(TrainingSections):
+    """What a cell reads of its parameters; `features` only says which extraction it was put to."""
+
+    controls: ControlsParams
+    features: FeaturesParams
 
 
 class CellCard(Record):
@@ -108,6 +116,12 @@ def run(root: Path, cell: Cell) -> None:
     print(f"{cell.name}: accuracy {right.mean():.3f} on {len(right)} test utterances", flush=True)
 
 
+def cell_params(root: Path, plan: Plan, cell: Cell) -> CellParams:
+    """Return the parameters a cell trains with: its source's, then its study's, then its variant's, then the seed."""
+    content = cell_content(plan, cell, source_content(root, cell_source(plan, cell)))
+    return parse(CellParams.pick(content), CellParams, f"{FOLDER}/params.yaml: cell {cell.name}")
+
+
 def cell_folder(root: Path, cell: Cell) -> Path:
     """Return where a cell's results lie."""
     return root / FOLDER / "data" / "cells" / cell.name
@@ -115,9 +129,9 @@ def cell_folder(root: Path, cell: Cell) -> Path:
 
 def settings_sha256(root: Path, plan: Plan, cell: Cell) -> str:
     """Return the digest of all that the plan says about a cell: its parameters, protocol, variant and study."""
-    study = plan.studies[cell.study]
+    study, params = plan.studies[cell.study], cell_params(root, plan, cell)
     chosen = {
-        "params": cell_params(root, plan, cell).sections(*SECTIONS, "features"),
+        "params": params.sections(*params.keys()),
         "protocol": plan.sources[study.source].protocol.model_dump(mode="json"),
         "variant": plan.variants[cell.variant].model_dump(mode="json", exclude={"title"}),
         "normalise": study.normalise,
@@ -134,7 +148,7 @@ def read_source(folder: Path) -> tuple[FeatureSplit, list[Unit]]:
     return whole, [Unit(*row) for row in zip(whole.speakers, whole.sessions, splits, strict=True)]
 
 
-def answer(whole: FeatureSplit, fold: Fold, variant: Variant, params: Params, scratch: Path) -> Answers:
+def answer(whole: FeatureSplit, fold: Fold, variant: Variant, params: CellParams, scratch: Path) -> Answers:
     """Train `variant` on the fold's train and valid parts; only then look at its test part, once."""
     train, valid = select(whole, fold.train, "train"), select(whole, fold.valid, "valid")
     if variant.shuffle_labels:
@@ -144,7 +158,8 @@ def answer(whole: FeatureSplit, fold: Fold, variant: Variant, params: Params, sc
     if variant.kind == "majority":
         return Answers(np.tile(prior, (len(fold.test), 1)))
     if variant.kind == "linear":
-        linear = fit_linear(train, params)
+        weight_power, seed = params.objective.class_weight_power, params.runtime.seed
+        linear = fit_linear(train, params.controls.linear_c, weight_power, seed)
         return Answers(linear.probabilities(select(whole, fold.test, "test")))
     groups: list[tuple[Modality, ...]] = [variant.modalities]
     if variant.kind == "late":
@@ -158,7 +173,7 @@ def _lsgmer(
     fold: Fold,
     train: FeatureSplit,
     valid: FeatureSplit,
-    params: Params,
+    params: CellParams,
     modalities: tuple[Modality, ...],
     scratch: Path,
     prior: Array,
@@ -225,9 +240,9 @@ def load_card(folder: Path) -> CellCard:
 
 
 def main() -> None:
-    """Run the cell GRID STUDY VARIANT FOLD SEED; the current folder is the project's experiments/."""
-    grid, study, variant, fold, seed = sys.argv[1:]
-    cell = Cell(grid, study, variant, int(fold), int(seed))
+    """Run the cell STUDY VARIANT FOLD SEED; the current folder is the project's experiments/."""
+    study, variant, fold, seed = sys.argv[1:]
+    cell = Cell("", study, variant, int(fold), int(seed))  # the grid only names DVC's stage
     guarded(cell.name, lambda workspace: run(workspace.root.parent, cell))
 
 

@@ -7,19 +7,34 @@ import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from lsgmer.core.paths import Workspace
-from lsgmer.core.records import SPLITS
+from pydantic import Field
+
+from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.records import SPLITS, canonical_json
+from lsgmer.core.sections import RuntimeParams, Sections, parse, rebase
 from lsgmer.core.stage import guarded
+from lsgmer.corpora.params import CorpusParams
 from lsgmer.corpora.readers import read_corpus
+from lsgmer.encoders.params import FeaturesParams
 from lsgmer.experiments.folds import Unit, folds
-from lsgmer.experiments.plan import FOLDER, Protocol, load_plan, source_params
-from lsgmer.params import Params, parse_params
+from lsgmer.experiments.plan import FOLDER, Protocol, cell_settings, load_plan, source_content
+from lsgmer.manifests.params import ManifestParams
 from lsgmer.stages import features, manifest, validate
-from lsgmer.workspace.copies import rebase
+from lsgmer.validation.params import ValidateParams
 
 PAPERS = ("validation.json", "quarantine.csv")
+
+
+class SourceParams(Sections):
+    """What manifest, validation and features read."""
+
+    runtime: RuntimeParams
+    corpus: CorpusParams
+    manifest: ManifestParams
+    validate_: Annotated[ValidateParams, Field(alias="validate")]
+    features: FeaturesParams
 
 
 def prepare(root: Path, name: str) -> None:
@@ -29,16 +44,16 @@ def prepare(root: Path, name: str) -> None:
     validation's rules are put to, and every cell divides them anew. Raises LsgmerError.
     """
     source = load_plan(root).sources[name]
-    content, _ = source_params(root, source)
+    content = source_content(root, source)
     workspace = Workspace(root / FOLDER / ".lsgmer" / "sources" / name)
     workspace.root.mkdir(parents=True, exist_ok=True)
     params = _rebased(content, root, workspace)
     if source.protocol.kind == "official":
-        manifest.run(workspace, params)
+        manifest.run(workspace, manifest.Needs.of(params))
     else:
         params = _divided(workspace, params, source.protocol)
-    validate.run(workspace, params)
-    features.run(workspace, params)
+    validate.run(workspace, validate.Needs.of(params))
+    features.run(workspace, features.Needs.of(params))
     out = root / FOLDER / "data" / "features" / name
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -47,9 +62,10 @@ def prepare(root: Path, name: str) -> None:
     for paper in PAPERS:
         shutil.copyfile(workspace.data("validate") / paper, out / paper)
     shutil.copyfile(workspace.data("manifest") / "rejected.csv", out / "rejected.csv")
+    write_atomically(out / "source.json", canonical_json(cell_settings(root, source)) + "\n")
 
 
-def _divided(workspace: Workspace, params: Params, protocol: Protocol) -> Params:
+def _divided(workspace: Workspace, params: SourceParams, protocol: Protocol) -> SourceParams:
     """Write the manifest with the splits of the protocol's first fold; return params whose validation fits it."""
     by = "session" if protocol.by == "session" else "speaker"
     apart = protocol if protocol.kind in ("loso", "holdout") else Protocol(kind="loso", by=protocol.by)
@@ -58,15 +74,15 @@ def _divided(workspace: Workspace, params: Params, protocol: Protocol) -> Params
     fold = folds([Unit(u.speaker, u.session, u.split) for u in found], apart)[0]
     place = {int(row): split for split in SPLITS for row in fold.of(split)}
     divided = tuple(replace(u, split=place[row]) for row, u in enumerate(found))
-    manifest.write(workspace, params, divided, reading)
+    manifest.write(workspace, manifest.Needs.of(params), divided, reading)
     return params.model_copy(update={"manifest": params.manifest.model_copy(update={"split": by})})
 
 
-def _rebased(content: dict[str, Any], root: Path, workspace: Workspace) -> Params:
+def _rebased(content: dict[str, Any], root: Path, workspace: Workspace) -> SourceParams:
     """Return `content` checked, its folders spelled from `workspace`, where the stages run."""
     rebased = rebase(content, root, workspace.root)
     rebased["corpus"]["path"] = os.path.relpath((root / content["corpus"]["path"]).resolve(), workspace.root.resolve())
-    return parse_params(rebased, "params of the source")
+    return parse(SourceParams.pick(rebased), SourceParams, "params of the source")
 
 
 def main() -> None:

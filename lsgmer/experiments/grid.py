@@ -27,7 +27,8 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import OWNER, identity
 from lsgmer.core.progress import track
 from lsgmer.experiments import timing
-from lsgmer.experiments.plan import FOLDER, Cell, load_plan
+from lsgmer.experiments.plan import FOLDER, Cell, Plan, cell_content, cell_source, load_plan, source_content
+from lsgmer.params import parse_params
 from lsgmer.workspace import dvc
 
 STOP_S = 30.0
@@ -47,6 +48,7 @@ def run(root: Path, quick: bool, jobs: int, grid: str | None) -> None:
         raise LsgmerError(
             f"{FOLDER}/params.yaml: grid {grid or 'quick' if quick else grid} has no cell; fill its lists"
         )
+    check(root, plan, cells)
     with _alone(root), _children() as children:
         began = time.monotonic()
         sources = dict.fromkeys(plan.studies[cell.study].source for cell in cells)
@@ -62,6 +64,14 @@ def run(root: Path, quick: bool, jobs: int, grid: str | None) -> None:
     if failed:
         named = "\n".join(f"  {cell.name}: {_log(root, cell)}" for cell in failed[:5])
         raise LsgmerError(f"{len(failed)} of {len(todo)} cells failed; the others are kept. Their logs:\n{named}")
+
+
+def check(root: Path, plan: Plan, cells: list[Cell]) -> None:
+    """Raise ParamsError unless all parameters of all `cells` are well-formed: a cell checks only what it reads."""
+    sources = {cell.study: cell_source(plan, cell) for cell in cells}
+    contents = {study: source_content(root, source) for study, source in sources.items()}
+    for cell in {(cell.study, cell.variant): cell for cell in cells}.values():
+        parse_params(cell_content(plan, cell, contents[cell.study]), f"{FOLDER}/params.yaml: cell {cell.name}")
 
 
 @dataclass(slots=True)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from lsgmer.core.errors import ParamsError
 from lsgmer.core.records import MODALITIES, Modality
-from lsgmer.core.sections import Section, Share, explain, override, read_yaml
-from lsgmer.params import Params, parse_params, read_layers
+from lsgmer.core.sections import Section, Share, lookup, merge_layers, override, parse, read_yaml
 
 FOLDER = "experiments"
+TRAINED_WITH = ("runtime", "model", "objective", "train", "controls")
 LEAKY = "leaky_random_utterances"
 
 
@@ -144,33 +144,44 @@ class Plan(Section):
 def load_plan(root: Path) -> Plan:
     """Read experiments/params.yaml of the project at `root`. Raises ParamsError that names the key."""
     path = root / FOLDER / "params.yaml"
-    try:
-        return Plan.model_validate_json(json.dumps(read_yaml(path)))
-    except ValidationError as error:
-        lines = "".join(f"\n  {explain(item, Plan)}" for item in error.errors())
-        raise ParamsError(f"{path}: {error.error_count()} problem(s){lines}") from None
+    return parse(read_yaml(path), Plan, str(path))
 
 
-def source_params(root: Path, source: Source) -> tuple[dict[str, Any], Params]:
-    """Return the parameters of a source, as plain values and checked: params.yaml, its overlay, its settings.
-
-    Raises ParamsError.
-    """
-    content, params = read_layers(root / "params.yaml", root / source.params, _settings(source.set))
-    if params.corpus.path != source.corpus:
+def source_content(root: Path, source: Source) -> dict[str, Any]:
+    """Return the plain parameters of a source: params.yaml, its overlay, its settings. Raises ParamsError."""
+    content = merge_layers(root / "params.yaml", root / source.params, _settings(source.set))
+    found = lookup(content, "corpus.path")
+    if found != source.corpus:
         raise ParamsError(
-            f"{source.params}: corpus.path is {params.corpus.path!r}, {FOLDER}/params.yaml says {source.corpus!r}: "
+            f"{source.params}: corpus.path is {found!r}, {FOLDER}/params.yaml says {source.corpus!r}: "
             "both must name one folder, since DVC watches the second"
         )
-    return content, params
+    return content
 
 
-def cell_params(root: Path, plan: Plan, cell: Cell) -> Params:
-    """Return the parameters a cell trains with: its source's, then its study's, then its variant's, then the seed."""
+def cell_content(plan: Plan, cell: Cell, content: dict[str, Any]) -> dict[str, Any]:
+    """Return `content`, its source's parameters, with the settings of the cell's study, its variant and its seed."""
     study, variant = plan.studies[cell.study], plan.variants[cell.variant]
-    content, _ = source_params(root, plan.sources[study.source])
     settings = [*_settings(study.set), *_settings(variant.set), f"runtime.seed={cell.seed}", "runtime.threads=1"]
-    return parse_params(override(content, settings), f"{FOLDER}/params.yaml: cell {cell.name}")
+    return override(content, settings)
+
+
+def cell_settings(root: Path, source: Source) -> dict[str, Any]:
+    """Return what `source` says that a cell of it depends on: its protocol, and its own training parameters.
+
+    It is kept beside the source's features, so that DVC runs the cells again when it changes.
+    """
+    overlay = read_yaml(root / source.params)
+    return {
+        "protocol": source.protocol.model_dump(mode="json"),
+        "overlay": {name: overlay[name] for name in TRAINED_WITH if name in overlay},
+        "set": source.set,
+    }
+
+
+def cell_source(plan: Plan, cell: Cell) -> Source:
+    """Return the source of a cell's study."""
+    return plan.sources[plan.studies[cell.study].source]
 
 
 def _settings(given: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,9 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.records import MODALITIES, EncoderSpec, Labels, Modality, Record, Split
 from lsgmer.features.batch import Item
-from lsgmer.manifests.utterance import Utterance
+
+if TYPE_CHECKING:
+    from lsgmer.manifests.utterance import Utterance
 
 Array = np.ndarray[Any, Any]
 STORE = "store.json"

@@ -12,10 +12,11 @@ import torch
 from lsgmer.core.device import choose_device
 from lsgmer.core.records import Modality
 from lsgmer.features.batch import Batch, Item, ModalityBatch, collate, length_buckets
-from lsgmer.features.store import FeatureSplit
 from lsgmer.model.lsgmer import LSGMER, ModelOutput
 
 if TYPE_CHECKING:
+    from lsgmer.features.store import FeatureSplit
+
     pass
 
 Array = np.ndarray[Any, Any]

@@ -12,32 +12,18 @@ import numpy as np
 from lsgmer.audio import Waveform
 from lsgmer.core.device import choose_device
 from lsgmer.core.errors import LsgmerError
-from lsgmer.core.records import MODALITIES, Modality, Record
+from lsgmer.core.records import MODALITIES, Modality
 from lsgmer.features.batch import Item
 from lsgmer.inference.outputs import Outputs, collect_outputs, run_model
+from lsgmer.inference.prediction import Prediction
 from lsgmer.model import checkpoint
 from lsgmer.model.lsgmer import LSGMER
-from lsgmer.model.train_card import TrainCard
+from lsgmer.model.train_card import ENCODERS, TrainCard
 
 if TYPE_CHECKING:
     import numpy as np
 
     from lsgmer.encoders.build import AudioEncoder, TextEncoder
-
-
-class Prediction(Record):
-    """One served answer. `consistency` = 1 - JS(q, p) / ln 2, in [0, 1]; 1 when both views agree."""
-
-    emotion: str
-    probabilities: dict[str, float]
-    attribution: dict[str, float]
-    consistency: float
-    modalities: tuple[Modality, ...]
-    model_version: str
-    request_id: str | None = None
-
-
-ENCODERS = "encoders"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,24 +5,33 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import (
+    PositiveInt,
     field_validator,
 )
 
-from lsgmer.core.sections import Section, Share
+from lsgmer.core.records import Label, Labels
+from lsgmer.core.sections import CorpusFolder, Section, Share
 
 LEAKY = ("random", "utterance", "utterances", "random_utterance", "random_utterances", "leaky_random_utterances")
 
 
-class ManifestParams(Section):
-    """How utterances get their split. `given` takes the corpus's own; speaker and session are sticky by salted hash.
+class CorpusContents(CorpusFolder):
+    """What is demanded of a corpus, whoever reads it. With `features_only` rows need neither audio nor text."""
 
-    `official` is the partition that the corpus's publishers made, shared speakers and all: they are told, not refused.
-    """
+    features_only: bool = False
+    labels: tuple[Label, ...]
+    expected_counts: dict[str, PositiveInt]
+
+    @property
+    def label_set(self) -> Labels:
+        """The ordered labels."""
+        return Labels(items=self.labels)
+
+
+class SplitParams(Section):
+    """The kind of split, which says which of validation's rules apply."""
 
     split: Literal["given", "speaker", "session", "official"]
-    salt: str
-    valid_share: Share
-    test_share: Share
 
     @field_validator("split", mode="before")
     @classmethod
@@ -35,3 +44,14 @@ class ManifestParams(Section):
                 "experiments/params.yaml: every report of it is marked LEAKY"
             )
         return value
+
+
+class ManifestParams(SplitParams):
+    """How utterances get their split. `given` takes the corpus's own; speaker and session are sticky by salted hash.
+
+    `official` is the partition that the corpus's publishers made, shared speakers and all: they are told, not refused.
+    """
+
+    salt: str
+    valid_share: Share
+    test_share: Share

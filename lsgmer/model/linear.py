@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,9 +13,10 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 
 from lsgmer.core.records import MODALITIES
-from lsgmer.features.store import FeatureSplit
 from lsgmer.model.objective import class_weights
-from lsgmer.params import Params
+
+if TYPE_CHECKING:
+    from lsgmer.features.store import FeatureSplit
 
 Array = np.ndarray[Any, Any]
 LINEAR = "linear.safetensors"
@@ -49,8 +50,8 @@ def load_linear(folder: Path) -> Linear:
     return Linear(**load_arrays(folder / LINEAR))
 
 
-def fit_linear(train: FeatureSplit, params: Params) -> Linear:
-    """Fit multinomial logistic regression (L2, strength 1 / C) on standardised pooled features.
+def fit_linear(train: FeatureSplit, c: float, class_weight_power: float, seed: int) -> Linear:
+    """Fit multinomial logistic regression (L2, strength 1 / `c`) on standardised pooled features.
 
     Classes weigh what they weigh in LSGMER's own objective: a baseline with other weights answers another question.
     A class absent from training gets an intercept of -30: never predicted, still a probability.
@@ -61,12 +62,12 @@ def fit_linear(train: FeatureSplit, params: Params) -> Linear:
     values = pooled(train)
     mean, scale = values.mean(0), values.std(0)
     scale[scale < 1e-8] = 1.0
-    weights = class_weights(torch.from_numpy(train.labels), len(train.label_set), params.objective.class_weight_power)
+    weights = class_weights(torch.from_numpy(train.labels), len(train.label_set), class_weight_power)
     model = LogisticRegression(
-        C=params.controls.linear_c,
+        C=c,
         max_iter=2000,
         class_weight={int(label): float(weights[label]) for label in np.unique(train.labels)},
-        random_state=params.runtime.seed,
+        random_state=seed,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -39,6 +39,7 @@ class TrainCard(Record):
 
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
+ENCODERS = "encoders"  # the folder of packed encoders beside them, one folder per modality
 
 
 def load_card(folder: Path) -> TrainCard:

@@ -209,7 +209,7 @@ def _params(case: Case) -> list[Finding]:
     if differing:
         found.append(Finding("broken", f"the stages ran with other values of {', '.join(differing)}"))
     here = case.workspace.params
-    if here.is_file() and file_sha256(here) != case.card.lineage.params_sha256:
+    if here.is_file() and case.lock.differing_params(here):
         found.append(Finding("verified", "the workspace's params.yaml has moved on since"))
     return found
 

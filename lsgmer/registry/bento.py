@@ -14,7 +14,6 @@ from lsgmer.core.hashing import file_sha256
 from lsgmer.core.records import Record, digest
 from lsgmer.core.source import SourceState
 from lsgmer.model.train_card import WEIGHTS
-from lsgmer.params import load_params
 from lsgmer.registry.model_card import ModelCard
 
 if TYPE_CHECKING:
@@ -24,7 +23,22 @@ MODEL = "model"
 PAPERS = "papers"
 MODEL_CARD = f"{PAPERS}/model_card.json"
 SOURCE = f"{PAPERS}/package_source.json"
-SERVED_FOLDERS = ("lsgmer", "serving")
+CODE = ("lsgmer", "serving")  # where a Bento's code is, also that of an older layout
+# What packaging puts there: what the service imports and nothing else. A test compares it with the imports.
+SERVED = (
+    "lsgmer/__init__.py",
+    *(f"lsgmer/core/{name}.py" for name in ("__init__", "device", "errors", "hashing", "paths", "process")),
+    *(f"lsgmer/core/{name}.py" for name in ("records", "sections", "source")),
+    "lsgmer/audio.py",
+    "lsgmer/metrics.py",
+    "lsgmer/encoders",
+    *(f"lsgmer/features/{name}.py" for name in ("__init__", "batch")),
+    *(f"lsgmer/model/{name}.py" for name in ("__init__", "checkpoint", "lsgmer", "params", "pooling", "train_card")),
+    "lsgmer/inference",
+    *(f"lsgmer/evaluation/{name}.py" for name in ("__init__", "records")),
+    *(f"lsgmer/registry/{name}.py" for name in ("__init__", "bento", "model_card")),
+    "serving",
+)
 
 
 class PackageSource(Record):
@@ -67,20 +81,28 @@ class Bundle:
         return cls(root, card, found)
 
     def predictor(self) -> Predictor:
-        """Load the model, with the thread count of the parameters it was trained with."""
+        """Load the model, with the thread count that it was trained with."""
         from lsgmer.inference.predictor import Predictor  # torch, which packaging does without
 
-        set_threads(load_params(self.root / PAPERS / "params.yaml").runtime.threads)
+        set_threads(int(self.card.train.params["runtime"]["threads"]))
         return Predictor.load(self.root / MODEL, self.tag)
 
 
+def code_to_serve(root: Path) -> list[str]:
+    """Return the source files of the project in `root` that a Bento carries, relative to it, sorted."""
+    return _files(root, SERVED)
+
+
 def served_files(root: Path) -> dict[str, str]:
-    """Return the sha256 of every source file that a Bento of the program in `root` carries, by relative path."""
-    files = [file for folder in SERVED_FOLDERS for file in (root / folder).rglob("*") if file.is_file()]
-    names = sorted((file.relative_to(root).as_posix(), file) for file in files if "__pycache__" not in file.parts)
-    return {name: file_sha256(file) for name, file in names}
+    """Return the sha256 of every source file in the Bento sources `root`, by relative path."""
+    return {name: file_sha256(root / name) for name in _files(root, CODE)}
 
 
 def version_of(weights_sha256: str, card_sha256: str, served: dict[str, str]) -> str:
     """Return the version, 16 hex digits: the same weights, card and code always get the same one."""
     return digest({"weights": weights_sha256, "card": card_sha256, "served": served})[:16]
+
+
+def _files(root: Path, names: tuple[str, ...]) -> list[str]:
+    files = [file for name in names for file in (root / name, *(root / name).rglob("*")) if file.is_file()]
+    return sorted(file.relative_to(root).as_posix() for file in files if "__pycache__" not in file.parts)

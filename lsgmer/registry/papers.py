@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from lsgmer.core.paths import Workspace
 from lsgmer.core.source import source_state
 from lsgmer.evaluation.records import GateDecision, Metrics
 from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard
-from lsgmer.params import Params
 from lsgmer.registry.model_card import Forced, Lineage, ModelCard
+from lsgmer.registry.params import PackageParams
 
 STAGES = ("train", "gate", "evaluate", "validate")  # whose outputs the package holds
 REMEDY = "run `dvc repro`, which makes them fit, or restore the changed file"
@@ -33,7 +34,7 @@ class Papers:
     files: dict[str, bytes]
 
 
-def collect(workspace: Workspace, params: Params, forced: Forced | None) -> Papers:
+def collect(workspace: Workspace, params: PackageParams, forced: Forced | None) -> Papers:
     """Read and check everything that the package of `workspace` must show, and compose its card.
 
     Raises PackagingRefused when the gate's verdict is not PASS (unless `forced`), or when any hash does not
@@ -43,7 +44,6 @@ def collect(workspace: Workspace, params: Params, forced: Forced | None) -> Pape
         "gate.json": workspace.data("gate") / "gate.json",
         "metrics.json": workspace.data("evaluate") / "metrics.json",
         "profile.json": workspace.data("validate") / "profile.json",
-        "params.yaml": workspace.params,
     }
     files = {name: _read(path) for name, path in sources.items()}
     gate = _parse(GateDecision, files["gate.json"], sources["gate.json"])
@@ -53,7 +53,9 @@ def collect(workspace: Workspace, params: Params, forced: Forced | None) -> Pape
     _check_hashes(workspace, gate, train, files["metrics.json"])
     lock = _read_lock(workspace.lock)
     _check_lock(workspace, lock)
-    files["dvc.lock"] = dump_lock(upstream(lock, "package"))
+    recorded = upstream(lock, "package")
+    files["dvc.lock"] = dump_yaml(recorded)
+    files["params.yaml"] = dump_yaml(params_of(recorded))
     lineage = Lineage(
         lock_sha256=_sha256(files["dvc.lock"]),
         params_sha256=_sha256(files["params.yaml"]),
@@ -66,13 +68,13 @@ def collect(workspace: Workspace, params: Params, forced: Forced | None) -> Pape
         source=source_state(workspace.root),
     )
     card = ModelCard(
-        name=params.package.name,
+        name=params.name,
         train=train,
         metrics=metrics,
         gate=gate,
         lineage=lineage,
-        intended_use=params.package.intended_use,
-        limits=params.package.limits,
+        intended_use=params.intended_use,
+        limits=params.limits,
         forced=forced,
     )
     files["model_card.json"] = card.to_json().encode()
@@ -105,13 +107,29 @@ def upstream(lock: dict[str, Any], target: str) -> dict[str, Any]:
     return {**lock, "stages": {name: stages[name] for name in sorted(kept)}}
 
 
-def dump_lock(lock: dict[str, Any]) -> bytes:
-    """Return `lock` as YAML with one spelling: sorted keys, block style."""
+def params_of(lock: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that the stages of `lock` ran with, as sections: what params.yaml said at that time."""
+    result: dict[str, Any] = {}
+    for stage in lock["stages"].values():
+        for key, value in stage.get("params", {}).get("params.yaml", {}).items():
+            *parents, last = key.split(".")
+            target = result
+            for parent in parents:
+                target = target.setdefault(parent, {})
+            if isinstance(value, dict) and isinstance(target.get(last), dict):
+                target[last] = {**target[last], **value}
+            else:
+                target[last] = copy.deepcopy(value)
+    return result
+
+
+def dump_yaml(content: dict[str, Any]) -> bytes:
+    """Return `content` as YAML with one spelling: sorted keys, block style."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = True  # type: ignore[assignment]
     stream = io.BytesIO()
-    yaml.dump(lock, stream)
+    yaml.dump(content, stream)
     return stream.getvalue()
 
 

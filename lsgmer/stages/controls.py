@@ -10,11 +10,17 @@ from lsgmer.core.stage import run_stage
 from lsgmer.features.store import FeatureSplit
 from lsgmer.model import checkpoint
 from lsgmer.model.linear import fit_linear, save_linear
-from lsgmer.params import Params
 from lsgmer.training.fit import check_parts, fit
+from lsgmer.training.params import ControlsParams, TrainingSections
 
 
-def run(workspace: Workspace, params: Params) -> None:
+class Needs(TrainingSections):
+    """What the stage reads of params.yaml."""
+
+    controls: ControlsParams
+
+
+def run(workspace: Workspace, params: Needs) -> None:
     """Train each control on data/features/{train,valid} and write it to data/controls/NAME."""
     set_threads(params.runtime.threads)
     features, out = workspace.data("features"), workspace.data("controls")
@@ -30,7 +36,7 @@ def run(workspace: Workspace, params: Params) -> None:
         card = checkpoint.save(out / name, fitted.model, fitted.card)
         finished.append(fitted)
         print(f"{name} only: valid balanced accuracy {card.valid_metrics['valid_balanced_accuracy']:.3f}", flush=True)
-    linear = fit_linear(train, params)
+    linear = fit_linear(train, params.controls.linear_c, params.objective.class_weight_power, params.runtime.seed)
     save_linear(out / "linear", linear)
     notes = {"c": params.controls.linear_c, "features": "mean and sd over time per modality, presence", "n": len(train)}
     write_atomically(out / "linear" / "notes.json", json.dumps(notes, indent=2, sort_keys=True) + "\n")
@@ -40,7 +46,7 @@ def run(workspace: Workspace, params: Params) -> None:
 
 def main() -> None:
     """Run the stage in the current folder."""
-    run_stage("controls", run)
+    run_stage("controls", run, Needs)
 
 
 if __name__ == "__main__":

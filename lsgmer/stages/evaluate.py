@@ -7,13 +7,15 @@ from lsgmer.core.paths import Workspace
 from lsgmer.core.stage import run_stage
 from lsgmer.evaluation.challenger import Challenger, compare
 from lsgmer.evaluation.measure import check, heard_before, measure, prior, score, write
+from lsgmer.evaluation.params import EvaluationSections
 from lsgmer.features.store import FeatureSplit
 from lsgmer.manifests.validated import ValidatedManifest
 from lsgmer.model.train_card import load_card
-from lsgmer.params import Params
+
+Needs = EvaluationSections
 
 
-def run(workspace: Workspace, params: Params) -> None:
+def run(workspace: Workspace, params: Needs) -> None:
     """Measure every model on data/features/test and write data/evaluate.
 
     Raises LsgmerError when test features, model, controls and validated manifest do not belong together.
@@ -34,7 +36,7 @@ def run(workspace: Workspace, params: Params) -> None:
 
 def main() -> None:
     """Run the stage in the current folder."""
-    run_stage("evaluate", run)
+    run_stage("evaluate", run, Needs)
 
 
 if __name__ == "__main__":

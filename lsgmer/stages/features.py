@@ -20,18 +20,27 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.progress import track
 from lsgmer.core.records import SPLITS, EncoderSpec, Labels, Modality, Split, digest
+from lsgmer.core.sections import ComputeParams, CorpusFolder, Part, Sections
 from lsgmer.core.stage import run_stage
 from lsgmer.encoders.build import AudioEncoder, Precomputed, TextEncoder, build_audio, build_precomputed, build_text
+from lsgmer.encoders.params import FeaturesParams
 from lsgmer.features.batch import length_buckets
 from lsgmer.features.store import Frames, write_split
 from lsgmer.manifests.utterance import Utterance
 from lsgmer.manifests.validated import ValidatedManifest
-from lsgmer.params import Params
 
 Array = np.ndarray[Any, Any]
 Encode = Callable[[Sequence[Utterance]], list[Array]]
 PRECOMPUTED = "precomputed"
 Plan = dict[Split, list[list[int]]]  # per split, batches of rows of that split
+
+
+class Needs(Sections):
+    """What the stage reads of params.yaml."""
+
+    runtime: Part[ComputeParams]
+    corpus: Part[CorpusFolder]
+    features: FeaturesParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ class Extraction:
         return Frames(self.spec, lengths, _pieces(shards))
 
 
-def run(workspace: Workspace, params: Params) -> None:
+def run(workspace: Workspace, params: Needs) -> None:
     """Encode the validated manifest into data/features/{train,valid,test}.
 
     Finished batches wait in .lsgmer/scratch/features, keyed by encoder, manifest and batch plan, so a stage
@@ -245,7 +254,7 @@ def words_before(utterances: Sequence[Utterance], count: int) -> dict[str, tuple
 
 def main() -> None:
     """Run the stage in the current folder."""
-    run_stage("features", run)
+    run_stage("features", run, Needs)
 
 
 if __name__ == "__main__":

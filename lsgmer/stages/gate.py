@@ -10,14 +10,20 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.records import Record
+from lsgmer.core.sections import Sections
 from lsgmer.core.stage import run_stage
 from lsgmer.evaluation.params import GateParams
 from lsgmer.evaluation.records import GateDecision, Metrics, RuleResult, Verdict
 from lsgmer.model.train_card import TrainCard
-from lsgmer.params import Params
 
 SEVERITY: dict[Verdict, int] = {"PASS": 0, "HOLD": 1, "REJECT": 2}
 Paper = TypeVar("Paper", bound=Record)
+
+
+class Needs(Sections):
+    """What the stage reads of params.yaml."""
+
+    gate: GateParams
 
 
 def floor(metrics: Metrics, params: GateParams) -> RuleResult:
@@ -130,7 +136,7 @@ def report(decision: GateDecision) -> str:
     return "\n".join([*lines, "", f"Weights `{decision.weights_sha256}`", f"Metrics `{decision.metrics_sha256}`", ""])
 
 
-def run(workspace: Workspace, params: Params) -> None:
+def run(workspace: Workspace, params: Needs) -> None:
     """Judge data/evaluate/metrics.json and write data/gate/{gate.json,report.md}."""
     path, out = workspace.data("evaluate") / "metrics.json", workspace.data("gate")
     metrics = _read(path, Metrics, "evaluate")
@@ -188,7 +194,7 @@ def _read(path: Path, kind: type[Paper], stage: str) -> Paper:
 
 def main() -> None:
     """Run the stage in the current folder."""
-    run_stage("gate", run)
+    run_stage("gate", run, Needs)
 
 
 if __name__ == "__main__":

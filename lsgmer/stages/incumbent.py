@@ -7,18 +7,19 @@ from pathlib import Path
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.sections import Sections
 from lsgmer.core.stage import run_stage
 from lsgmer.evaluation.records import Incumbent
-from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard
-from lsgmer.params import Params
+from lsgmer.model.train_card import CARD, ENCODERS, WEIGHTS, TrainCard
 from lsgmer.registry import champions
 from lsgmer.registry.champions import Champion
 
-ENCODERS = "encoders"
 PROFILE = "papers/profile.json"
 
+Needs = Sections  # none: the champion is no parameter
 
-def run(workspace: Workspace, params: Params) -> None:
+
+def run(workspace: Workspace, params: Needs) -> None:
     """Copy the champion's weights, train card and profile to data/incumbent, or say that there is none.
 
     The pointer is no DVC dependency (it moves after the pipeline), so this is what the champion was when the
@@ -67,7 +68,7 @@ def read_card(path: Path) -> TrainCard:
 
 def main() -> None:
     """Run the stage in the current folder."""
-    run_stage("incumbent", run)
+    run_stage("incumbent", run, Needs)
 
 
 if __name__ == "__main__":

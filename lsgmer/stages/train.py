@@ -13,11 +13,13 @@ from lsgmer.core.records import MODALITIES
 from lsgmer.core.stage import run_stage
 from lsgmer.features.store import FeatureSplit
 from lsgmer.model import checkpoint
-from lsgmer.params import Params
 from lsgmer.training.fit import fit
+from lsgmer.training.params import TrainingSections
+
+Needs = TrainingSections
 
 
-def run(workspace: Workspace, params: Params) -> None:
+def run(workspace: Workspace, params: Needs) -> None:
     """Train on data/features/{train,valid} and write weights, card, and DVCLive's metrics and plots to data/train."""
     set_threads(params.runtime.threads)
     features, out = workspace.data("features"), workspace.data("train")
@@ -53,7 +55,7 @@ def _live(folder: Path) -> Live:
 
 def main() -> None:
     """Run the stage in the current folder."""
-    run_stage("train", run)
+    run_stage("train", run, Needs)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.stage import run_stage
 from lsgmer.manifests.manifest import Manifest, load_rejected, write_csv
 from lsgmer.manifests.validated import write_validated
-from lsgmer.params import Params
 from lsgmer.validation.checker import validate
 from lsgmer.validation.frame import audio_facts
+from lsgmer.validation.params import ValidationSections
 from lsgmer.validation.profile import profile_of
 from lsgmer.validation.report import (
     announce,
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 QUARANTINE = ("id", "audio", "reasons")
 
+Needs = ValidationSections
 
-def run(workspace: Workspace, params: Params) -> None:
+
+def run(workspace: Workspace, params: Needs) -> None:
     """Validate data/manifest and its audio into data/validate; Data Docs go to reports/data_docs.
 
     Raises LsgmerError when the corpus may not be learnt from; validation.json and quarantine.csv are then in
@@ -52,7 +54,7 @@ def run(workspace: Workspace, params: Params) -> None:
 
 def main() -> None:
     """Run the stage in the current folder."""
-    run_stage("validate", run)
+    run_stage("validate", run, Needs)
 
 
 if __name__ == "__main__":

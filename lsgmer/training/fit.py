@@ -14,7 +14,7 @@ from lsgmer.core.source import library_versions
 from lsgmer.features.store import FeatureSplit
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.train_card import speaker_digest
-from lsgmer.params import Params
+from lsgmer.training.params import TrainingSections
 from lsgmer.training.trainer import History, Progress, Trainer
 
 SECTIONS = ("runtime", "model", "objective", "train")
@@ -38,7 +38,7 @@ class Fitted:
 def fit(
     train: FeatureSplit,
     valid: FeatureSplit,
-    params: Params,
+    params: TrainingSections,
     modalities: tuple[Modality, ...],
     scratch: Path,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
@@ -88,7 +88,11 @@ def check_parts(train: FeatureSplit, valid: FeatureSplit) -> None:
 
 
 def card_fields(
-    train: FeatureSplit, valid: FeatureSplit, params: Params, modalities: tuple[Modality, ...], progress: Progress
+    train: FeatureSplit,
+    valid: FeatureSplit,
+    params: TrainingSections,
+    modalities: tuple[Modality, ...],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Return TrainCard's fields, but for those of the weights, which `checkpoint.save` adds."""
     row = progress.rows[progress.best_epoch]

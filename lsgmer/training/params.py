@@ -10,7 +10,8 @@ from pydantic import (
     PositiveInt,
 )
 
-from lsgmer.core.sections import Section, Share
+from lsgmer.core.sections import RuntimeParams, Section, Sections, Share
+from lsgmer.model.params import ModelParams, ObjectiveParams
 
 
 class TrainParams(Section):
@@ -36,3 +37,12 @@ class ControlsParams(Section):
 
     variants: tuple[Literal["audio", "text"], ...]
     linear_c: PositiveFloat
+
+
+class TrainingSections(Sections):
+    """What a training run reads; its card stores these sections as they are."""
+
+    runtime: RuntimeParams
+    model: ModelParams
+    objective: ObjectiveParams
+    train: TrainParams

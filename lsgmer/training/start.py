@@ -11,11 +11,11 @@ from lsgmer.core.records import Modality
 from lsgmer.features.store import FeatureSplit
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.pooling import utterance_statistics
-from lsgmer.params import Params
 from lsgmer.training.loader import Feeder, chunks
+from lsgmer.training.params import TrainingSections
 
 
-def start_model(train: FeatureSplit, params: Params, modalities: tuple[Modality, ...]) -> LSGMER:
+def start_model(train: FeatureSplit, params: TrainingSections, modalities: tuple[Modality, ...]) -> LSGMER:
     """Return a fresh model that standardises by the training part, its label memory started as params say.
 
     A start from text needs the text modality; without it the start is random.

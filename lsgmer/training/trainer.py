@@ -22,8 +22,8 @@ from lsgmer.features.store import FeatureSplit
 from lsgmer.metrics import balanced_accuracy, weighted_f1
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.objective import JointObjective, class_weights
-from lsgmer.params import Params
 from lsgmer.training.loader import Feeder
+from lsgmer.training.params import TrainingSections
 from lsgmer.training.start import start_model
 
 History = list[dict[str, float]]
@@ -42,7 +42,7 @@ class Trainer:
     """Model, optimiser and schedule of one run. accelerate places it and sets the precision."""
 
     def __init__(
-        self, train: FeatureSplit, valid: FeatureSplit, params: Params, modalities: tuple[Modality, ...]
+        self, train: FeatureSplit, valid: FeatureSplit, params: TrainingSections, modalities: tuple[Modality, ...]
     ) -> None:
         runtime, self.params = params.runtime, params
         choose_device(runtime.device)  # a clear error where there is no GPU

@@ -17,8 +17,8 @@ from lsgmer.core.records import SPLITS
 from lsgmer.manifests.manifest import Manifest
 from lsgmer.manifests.utterance import RejectedRow, is_left_out
 from lsgmer.manifests.validated import Finding, ValidationReport
-from lsgmer.params import Params
 from lsgmer.validation.frame import add_reach, groups, to_frame
+from lsgmer.validation.params import ValidationSections
 from lsgmer.validation.report import (
     EXAMPLES,
     SAID,
@@ -84,7 +84,11 @@ class Checker:
 
 
 def validate(
-    manifest: Manifest, facts: Mapping[str, AudioFacts], rejected: Sequence[RejectedRow], params: Params, docs: Path
+    manifest: Manifest,
+    facts: Mapping[str, AudioFacts],
+    rejected: Sequence[RejectedRow],
+    params: ValidationSections,
+    docs: Path,
 ) -> Verdict:
     """Put every rule to the manifest and return the verdict; Data Docs go to folder `docs`.
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import (
+    Field,
     NonNegativeInt,
     PositiveInt,
 )
 
 from lsgmer.core.records import Seconds
-from lsgmer.core.sections import Section, Share
+from lsgmer.core.sections import Part, Section, Sections, Share
+from lsgmer.manifests.params import CorpusContents, SplitParams
 
 
 class ValidateParams(Section):
@@ -23,3 +27,11 @@ class ValidateParams(Section):
     min_split_share: Share
     max_rejected_share: Share
     processes: NonNegativeInt
+
+
+class ValidationSections(Sections):
+    """What the data checks read."""
+
+    corpus: Part[CorpusContents]
+    manifest: Part[SplitParams]
+    validate_: Annotated[ValidateParams, Field(alias="validate")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import io
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from ruamel.yaml import YAML
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.records import digest
+from lsgmer.core.sections import rebase
 from lsgmer.core.source import ORIGIN, SOURCE_FILES, SOURCE_FOLDERS, source_state
 from lsgmer.params import Params, read_layers
 
@@ -60,25 +60,6 @@ def refresh_source(root: Path, folder: Path) -> None:
         _mirror(root / name, folder / name)
 
 
-def rebase(content: dict[str, Any], root: Path, folder: Path) -> dict[str, Any]:
-    """Return `content` with folders that lie relative to `root` spelled relative to `folder`.
-
-    The corpus folder is, unless it is made in the workspace itself (data/raw/NAME of a synthesized corpus);
-    so is an encoder's folder. Hub ids, packages and absolute paths stay as they are.
-    """
-    result = {name: dict(section) if isinstance(section, dict) else section for name, section in content.items()}
-    corpus = result["corpus"]
-    if not Path(corpus["path"]).is_absolute() and not (corpus["synthesize"] and corpus["path"].startswith("data/raw/")):
-        corpus["path"] = _relative(root / corpus["path"], folder)
-    for modality in ("audio", "text"):
-        encoder = dict(result["features"][modality])
-        source = encoder.get("source")
-        if source and not source.startswith("package:") and not Path(source).is_absolute() and (root / source).is_dir():
-            encoder["source"] = _relative(root / source, folder)
-        result["features"][modality] = encoder
-    return result
-
-
 def dvc_settings(root: Path) -> str:
     """Return a .dvc/config.local for a workspace outside git that shares the cache and remotes of `root`."""
     known = _read_config(root / ".dvc")
@@ -118,10 +99,6 @@ def _mirror(source: Path, target: Path) -> None:
     for path in sorted((p for p in target.rglob("*") if p.is_dir()), reverse=True):
         if path.name != "__pycache__" and not (source / path.relative_to(target)).is_dir():
             shutil.rmtree(path)
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), folder)).as_posix()
 
 
 def _yaml(content: dict[str, Any]) -> str:

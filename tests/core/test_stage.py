@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[2]
 STAGE = """
 import sys, time
 from lsgmer.core.errors import PackagingRefused
+from lsgmer.core.sections import RuntimeParams, Sections
 from lsgmer.core.stage import run_stage
+class Needs(Sections):
+    runtime: RuntimeParams
 def body(workspace, params):
     print("started", flush=True)
     what = sys.argv[1]
@@ -29,7 +32,7 @@ def body(workspace, params):
         raise PackagingRefused("the gate did not pass")
     if what == "full":
         raise OSError(28, "No space left on device", "data/x.npy")
-run_stage("demo", body)
+run_stage("demo", body, Needs)
 """
 
 
@@ -74,10 +77,16 @@ def test_a_full_disk_says_what_to_do(folder):
 
 
 def test_bad_params_are_a_usage_error(folder):
-    (folder / "params.yaml").write_text((folder / "params.yaml").read_text().replace("  epochs:", "  epoch:"))
+    (folder / "params.yaml").write_text((folder / "params.yaml").read_text().replace("  threads:", "  thread:"))
     code, output = finish(folder, "pass")
     assert code == 2
-    assert "train.epoch: unknown key; did you mean epochs?" in output
+    assert "runtime.thread: unknown key; did you mean threads?" in output
+
+
+def test_a_section_that_the_stage_does_not_read_cannot_stop_it(folder):
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text.replace("  epochs:", "  epoch:") + "a_later_section: {key: 1}\n")
+    assert finish(folder, "pass") == (0, "started\n")
 
 
 def test_a_second_run_of_a_stage_is_refused_while_the_first_lives(folder):

@@ -7,7 +7,9 @@ import pytest
 
 from lsgmer.core.errors import ParamsError
 from lsgmer.core.sections import read_yaml
-from lsgmer.experiments.plan import Cell, Plan, cell_params, load_plan
+from lsgmer.experiments.cell import cell_params
+from lsgmer.experiments.grid import check
+from lsgmer.experiments.plan import Cell, Plan, load_plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,6 +83,16 @@ def test_a_variant_that_sets_an_unknown_parameter_is_named(content, tmp_path):
     root = write(tmp_path, content)
     with pytest.raises(ParamsError, match=r"cell nemo-full-0-1: .*\n.*model\.widht: unknown key"):
         cell_params(root, load_plan(root), Cell("nemo", "nemo", "full", 0, 1))
+
+
+def test_parameters_that_no_cell_reads_are_checked_before_any_cell_runs(content, tmp_path):
+    content["variants"]["full"]["set"] = {"gate.max_eec": 0.1}
+    root = write(tmp_path, content)
+    plan = load_plan(root)
+    with pytest.raises(
+        ParamsError, match=r"cell \w+-full-\d-\d: .*\n.*gate\.max_eec: unknown key; did you mean max_ece"
+    ):
+        check(root, plan, plan.cells())
 
 
 def test_dvc_must_watch_the_corpus_that_is_read(content, tmp_path):

@@ -100,7 +100,7 @@ FLIPS = {
     "the embedded lock": ("{bento}/papers/dvc.lock", "lock"),
     "the embedded params": ("{bento}/papers/params.yaml", "params"),
     "the card": ("{bento}/papers/model_card.json", "package"),
-    "served code": ("{bento}/lsgmer/model.py", "package"),
+    "served code": ("{bento}/lsgmer/model/lsgmer.py", "package"),
 }
 
 

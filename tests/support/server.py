@@ -136,7 +136,7 @@ def run_package(workspace: Workspace) -> subprocess.CompletedProcess[str]:
     """Run the package stage as DVC does."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(workspace.root)}
     command = [sys.executable, "-m", "lsgmer.stages.package"]
-    return subprocess.run(command, cwd=workspace.root, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=workspace.root, env=environment, capture_output=True, text=True, timeout=240)
 
 
 def read_record(workspace: Workspace) -> PackageRecord:
