@@ -7,7 +7,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-PROGRESS = re.compile(r"^progress (?P<what>.+) (?P<done>\d+)/(?P<total>\d+) eta (?P<eta>\S+)$")
+from lsgmer.core.progress import PROGRESS
+
 # DVC's own talk, which says nothing about the work.
 NOISE = re.compile(
     r"^(Updating lock file|Generating lock file|Use `dvc push`|Running stage|> |To track the changes"

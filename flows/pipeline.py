@@ -23,12 +23,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed
 
 from flows import stage_process
-from flows.console import PROGRESS, Console
+from flows.console import Console
 from flows.pull import fetch_absent
 from flows.watch import watch_parent
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.process import apply_environment
+from lsgmer.core.progress import PROGRESS
 from lsgmer.registry import champions
 from lsgmer.registry.promotion import packaged_tag, read_gate, read_metrics, to_promote, verdict_code
 from lsgmer.workspace import dvc, outcome

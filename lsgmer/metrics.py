@@ -27,6 +27,14 @@ class Interval(Record):
     high: float | None = None
 
 
+def interval_text(interval: Interval, sign: str = "") -> str:
+    """Return "0.812 [0.760, 0.861]": the value and its 95% interval, if it has one."""
+    value = f"{interval.value:{sign}.3f}"
+    if interval.low is None or interval.high is None:
+        return value
+    return f"{value} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
+
+
 class ModelMetrics(Record):
     """Metrics of one model on one set of utterances. accuracy is the field's WA, balanced_accuracy its UA."""
 

@@ -33,11 +33,13 @@ class Refusal(Exception):
         self.reason = reason
 
 
-class PredictRequest(bentoml.IODescriptor):
+class PredictRequest(bentoml.IODescriptor):  # type: ignore[misc]
     """An audio file, the words that were said, or both."""
 
     # Path, not Path | None: BentoML 1.4 knows a file by the bare type, and fails on Optional[Path] in Python 3.11.
-    audio: Path = Field(None, description="Speech: WAV, FLAC, OGG, Opus or MP3, at most 60 s and 25 MiB.")
+    audio: Path = Field(  # type: ignore[assignment]
+        None, description="Speech: WAV, FLAC, OGG, Opus or MP3, at most 60 s and 25 MiB."
+    )
     text: str | None = Field(None, description="The words, at most 10,000 characters. Empty counts as absent.")
 
     @classmethod

@@ -75,7 +75,7 @@ class EmotionService:
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self.input = Input
 
-    @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=Prediction)
+    @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=Prediction)  # type: ignore[untyped-decorator]
     async def predict(self, audio: Path | None, text: str | None, ctx: bentoml.Context) -> Response:
         """Estimate the emotion in an audio file (at most 60 s, 25 MiB), in the words, or in both together."""
         answer_id = request_id(ctx.request)

@@ -17,6 +17,7 @@ from typing import Literal
 
 from packaging.markers import Marker
 
+from lsgmer.core.device import cores
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.process import ENVIRONMENT, apply_environment
@@ -126,9 +127,9 @@ def compute(workspace: Workspace) -> Iterator[Finding]:
     else:
         device = gpu if gpu and params.device != "cpu" else "CPU"
         yield Finding("device", "ok", f"{device} (runtime.device: {params.device})")
-    cores = os.cpu_count() or 1
-    detail = f"runtime.threads {params.threads} of {cores} cores; another count gives other bits"
-    yield Finding("threads", "ok" if params.threads <= cores else "note", detail)
+    available = cores()
+    detail = f"runtime.threads {params.threads} of {available} cores; another count gives other bits"
+    yield Finding("threads", "ok" if params.threads <= available else "note", detail)
 
 
 def switches(workspace: Workspace) -> Iterator[Finding]:

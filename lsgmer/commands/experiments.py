@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
 
+from lsgmer.core.device import cores
 from lsgmer.core.errors import LsgmerError, ParamsError
 from lsgmer.experiments.plan import FOLDER, load_plan
 
@@ -19,7 +19,7 @@ def run(root: Path, quick: bool, jobs: int | None, grid: str | None) -> None:
     check_workspace(root)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        grids.run(root, quick, jobs or _cores(), grid)
+        grids.run(root, quick, jobs or cores(), grid)
     except KeyboardInterrupt:
         print("\nstopped: finished cells and epochs are kept; the same command goes on there", file=sys.stderr)
         sys.exit(130)
@@ -48,7 +48,3 @@ def report(root: Path, quick: bool, grid: str | None, out: Path, picture: str) -
     for note in notes:
         print(f"incomplete: {note}")
     print(f"wrote {out} and its pictures in {out.with_suffix('')}/")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

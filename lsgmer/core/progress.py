@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
+# What `track` prints where there is no terminal.
+PROGRESS = re.compile(r"^progress (?P<what>.+) (?P<done>\d+)/(?P<total>\d+) eta (?P<eta>\S+)$")
 
 
 def track(items: Iterable[Item], total: int, what: str, start: int = 0) -> Iterator[Item]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lsgmer.core.errors import LsgmerError
 
 if TYPE_CHECKING:
     pass
@@ -36,6 +39,9 @@ class Record(BaseModel):
     def to_json(self) -> str:
         """Return indented JSON that ends in a newline; the same bytes for the same content."""
         return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+R = TypeVar("R", bound=Record)
 
 
 class Label(Record):
@@ -88,3 +94,26 @@ class EncoderSpec(Record):
     def fingerprint(self) -> str:
         """The cache key: sha256 of every field, the library versions included."""
         return digest(self.model_dump(mode="json"))
+
+
+def read_record(path: Path, kind: type[R], remedy: str, failure: type[LsgmerError] = LsgmerError) -> R:
+    """Read the JSON file `path` as a `kind`.
+
+    Raises `failure`, which names the file, what is wrong with it and the `remedy`, when it is absent or not a `kind`.
+    """
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise failure(f"{path}: no such file; {remedy}") from None
+    except (OSError, ValueError) as error:
+        raise failure(f"{path}: not readable as {kind.__name__}: {first_problem(error)}; {remedy}") from None
+
+
+def first_problem(error: Exception) -> str:
+    """Return a line about `error`; of a pydantic error the field and what is wrong with it."""
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        return f"{place + ': ' if place else ''}{problem['msg']}{more}"
+    return str(error).splitlines()[0]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from lsgmer.core.device import cores
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import write_atomically
 from lsgmer.core.progress import track
@@ -93,7 +93,7 @@ def _clips(source: Path, destination: Path) -> tuple[list[Clip], int]:
 
 def _convert_all(ffmpeg: str, clips: Sequence[Clip]) -> Iterator[str | None]:
     """Yield for each clip, in order, None or why it failed, with progress."""
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)  # threads: the work is in ffmpeg's processes
+    pool = ThreadPoolExecutor(cores())  # threads: the work is in ffmpeg's processes
     try:
         yield from track(pool.map(lambda clip: _convert(ffmpeg, clip), clips), len(clips), "clips")
     finally:

@@ -13,6 +13,7 @@ from lsgmer.audio import decode
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.progress import track
+from lsgmer.core.records import read_record
 from lsgmer.evaluation.params import EvaluationSections
 from lsgmer.evaluation.records import Incumbent, IncumbentComparison
 from lsgmer.features.store import FeatureSplit
@@ -65,11 +66,7 @@ def compare(
 
 def read_incumbent(folder: Path) -> Incumbent:
     """Return data/incumbent's statement. Raises LsgmerError when it is absent or unreadable."""
-    path = folder / "incumbent.json"
-    try:
-        return Incumbent.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LsgmerError(f"{path}: not readable: {str(error).splitlines()[0]}; run `dvc repro incumbent`") from error
+    return read_record(folder / "incumbent.json", Incumbent, "run `dvc repro incumbent`")
 
 
 def unheard(test: FeatureSplit, *cards: TrainCard) -> list[int]:

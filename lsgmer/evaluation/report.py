@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
+from lsgmer.core.text import markdown_table, number_text
 from lsgmer.evaluation.records import IncumbentComparison, Metrics
-from lsgmer.metrics import Interval, ModelMetrics
+from lsgmer.metrics import Interval, ModelMetrics, interval_text
 
 PLOTS = ("confusion", "reliability", "recall", "risk_coverage")
 GROUP_TITLES = {"sex": "By sex", "tag": "By tag", "speaker": "By speaker"}
@@ -35,41 +36,32 @@ def render(metrics: Metrics, speakers: Mapping[str, str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; bars in cells are escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def span(interval: Interval, sign: str = "") -> str:
-    """Return "0.812 [0.760, 0.861]"."""
-    value = f"{interval.value:{sign}.3f}"
-    if interval.low is None or interval.high is None:
-        return value
-    return f"{value} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
-
-
 def _models(models: Mapping[str, ModelMetrics]) -> str:
     header = ("model", "n", "UA", "WA", "weighted F1", "macro F1", "ECE", "consistency")
-    return table(header, ((name, *_cells(found)) for name, found in models.items()))
+    return markdown_table(header, ((name, *_cells(found)) for name, found in models.items()))
 
 
 def _cells(found: ModelMetrics) -> tuple[str, ...]:
     spans = (found.balanced_accuracy, found.accuracy, found.weighted_f1, found.macro_f1)
-    return (str(found.n), *(span(value) for value in spans), _number(found.ece), _number(found.mean_consistency))
+    return (
+        str(found.n),
+        *(interval_text(value) for value in spans),
+        number_text(found.ece),
+        number_text(found.mean_consistency),
+    )
 
 
 def _differences(differences: Mapping[str, Interval]) -> str:
-    rows = [(name.replace("-", " minus "), span(value, "+")) for name, value in differences.items()]
-    return table(("difference", "UA, paired"), rows) if rows else ""
+    rows = [(name.replace("-", " minus "), interval_text(value, "+")) for name, value in differences.items()]
+    return markdown_table(("difference", "UA, paired"), rows) if rows else ""
 
 
 def _recall(metrics: Metrics) -> str:
     rows = [
-        (name, *(_number(model.recall[name]) or "none in test" for model in metrics.models.values()))
+        (name, *(number_text(model.recall[name]) or "none in test" for model in metrics.models.values()))
         for name in metrics.labels
     ]
-    return table(("class", *metrics.models), rows)
+    return markdown_table(("class", *metrics.models), rows)
 
 
 def _subgroups(metrics: Metrics) -> list[str]:
@@ -78,10 +70,10 @@ def _subgroups(metrics: Metrics) -> list[str]:
         return []
     names = list(metrics.models)
     rows = [
-        (tag, *(span(models[name]) if name in models else "" for name in names))
+        (tag, *(interval_text(models[name]) if name in models else "" for name in names))
         for tag, models in metrics.subgroup_models.items()
     ]
-    return ["## UA by tag and model", table(("tag", *names), rows)]
+    return ["## UA by tag and model", markdown_table(("tag", *names), rows)]
 
 
 def _trust(fused: ModelMetrics) -> list[str]:
@@ -91,7 +83,7 @@ def _trust(fused: ModelMetrics) -> list[str]:
     ]
     shares = next(iter(fused.selective_accuracy.values()), {})
     header = ("most trusted", *(f"WA of {share}" for share in shares), "WA of all")
-    return ["## Trust scores", table(header, rows)] if rows else []
+    return ["## Trust scores", markdown_table(header, rows)] if rows else []
 
 
 def _groups(metrics: Metrics, speakers: Mapping[str, str]) -> list[str]:
@@ -101,7 +93,7 @@ def _groups(metrics: Metrics, speakers: Mapping[str, str]) -> list[str]:
         if groups:
             rows = [(speakers.get(name, name), *_cells(found)) for name, found in groups.items()]
             header = (kind, "n", "UA", "WA", "weighted F1", "macro F1", "ECE", "consistency")
-            parts += [f"## {title} (fused)", table(header, sorted(rows))]
+            parts += [f"## {title} (fused)", markdown_table(header, sorted(rows))]
     return parts
 
 
@@ -111,8 +103,4 @@ def _champion(against: IncumbentComparison | None) -> str:
     where = f"{against.n} utterances of {against.n_speakers} speakers that neither model was trained on"
     if against.difference is None:
         return f"Not compared with {against.champion} ({where}): {against.reason}."
-    return f"UA minus that of {against.champion}: {span(against.difference, '+')}, on {where}."
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    return f"UA minus that of {against.champion}: {interval_text(against.difference, '+')}, on {where}."

@@ -13,12 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
-from pydantic import ValidationError
 
 from lsgmer.core.device import set_threads
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import write_atomically
-from lsgmer.core.records import SPLITS, Modality, Record, Split, digest
+from lsgmer.core.records import SPLITS, Modality, Record, Split, digest, read_record
 from lsgmer.core.sections import parse
 from lsgmer.core.stage import guarded
 from lsgmer.encoders.params import FeaturesParams
@@ -233,10 +232,7 @@ def write(folder: Path, card: CellCard, whole: FeatureSplit, fold: Fold, answers
 
 def load_card(folder: Path) -> CellCard:
     """Read cell.json. Raises LsgmerError when it is absent or not a cell's."""
-    try:
-        return CellCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
-        raise LsgmerError(f"{folder / CARD}: no readable cell ({error}); run `lsgmer experiments run`") from None
+    return read_record(folder / CARD, CellCard, "run `lsgmer experiments run`")
 
 
 def main() -> None:

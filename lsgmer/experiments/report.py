@@ -12,13 +12,13 @@ import numpy as np
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import write_atomically
 from lsgmer.core.source import source_state
+from lsgmer.core.text import markdown_table
 from lsgmer.evaluation import plots
-from lsgmer.evaluation.report import span, table
 from lsgmer.experiments import statistics
 from lsgmer.experiments.plan import Cell, Plan, Protocol, Study
 from lsgmer.experiments.results import Run, StudyResults, collect, fused_of
 from lsgmer.experiments.timing import RunTime
-from lsgmer.metrics import aurc, confusion, expected_calibration_error
+from lsgmer.metrics import aurc, confusion, expected_calibration_error, interval_text
 
 Array = np.ndarray[Any, Any]
 REFERENCE = "full"
@@ -148,9 +148,9 @@ def _table(plan: Plan, results: StudyResults, rows: Sequence[Row], study: Study)
         cells = [plan.variants[row.variant].title, str(len(row.runs))]
         cells += [_spread(row.runs, metric, count) for metric in ("balanced_accuracy", "accuracy", "weighted_f1")]
         cells.append(f"{np.mean([_ece(run) for run in row.runs]):.3f}")
-        cells += ["", ""] if row.gap is None else [span(row.gap.interval, "+"), f"{row.p_holm:.3f}"]
+        cells += ["", ""] if row.gap is None else [interval_text(row.gap.interval, "+"), f"{row.p_holm:.3f}"]
         lines.append(tuple(cells))
-    return table(header, lines)
+    return markdown_table(header, lines)
 
 
 def _spread(runs: Sequence[Run], metric: str, labels: int) -> str:
@@ -203,7 +203,7 @@ def _trust(results: StudyResults) -> str:
     if not lines:
         return ""
     header = ("variant", "AURC by consistency", "AURC by largest probability", "difference")
-    return "### Does the consistency score know when it is wrong?\n\n" + table(header, lines)
+    return "### Does the consistency score know when it is wrong?\n\n" + markdown_table(header, lines)
 
 
 def _aurc(run: Run, score: str) -> float:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
-from pydantic import ValidationError
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
-from lsgmer.core.records import MODALITIES, EncoderSpec, Labels, Modality, Record, Split
+from lsgmer.core.records import MODALITIES, EncoderSpec, Labels, Modality, Record, Split, read_record
 from lsgmer.features.batch import Item
 
 if TYPE_CHECKING:
@@ -216,12 +215,7 @@ def _save(path: Path, values: Array) -> None:
 def _read_card(folder: Path) -> StoreCard:
     """Read store.json and check every file against its sha256 there."""
     remedy = "run `dvc repro features`"
-    try:
-        card = StoreCard.model_validate_json((folder / STORE).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise LsgmerError(f"{folder / STORE}: no such file; {remedy}") from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise LsgmerError(f"{folder / STORE}: not a feature store: {error}; {remedy}") from error
+    card = read_record(folder / STORE, StoreCard, remedy)
     for name, expected in card.files.items():
         file = folder / name
         if not file.is_file():

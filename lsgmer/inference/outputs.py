@@ -12,6 +12,7 @@ import torch
 from lsgmer.core.device import choose_device
 from lsgmer.core.records import Modality
 from lsgmer.features.batch import Batch, Item, ModalityBatch, collate, length_buckets
+from lsgmer.model.divergence import jensen_shannon
 from lsgmer.model.lsgmer import LSGMER, ModelOutput
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ def predict_split(
 
 def consistency(attribution: Array, probabilities: Array) -> Array:
     """Return 1 - JS(q, p) / ln 2 per row, (N,) in [0, 1], of distributions (N, C): 1 where both views agree."""
-    middle = (attribution + probabilities) / 2
-    divergence = (_kl(attribution, middle) + _kl(probabilities, middle)) / 2
+    divergence = jensen_shannon(torch.from_numpy(attribution), torch.from_numpy(probabilities)).numpy()
     return np.asarray(np.clip(1 - divergence / np.log(2), 0.0, 1.0))
 
 
@@ -99,9 +99,3 @@ def _to(given: ModalityBatch | None, device: torch.device) -> ModalityBatch | No
 
 def _normalised(values: Array) -> Array:
     return np.asarray(values / values.sum(-1, keepdims=True))
-
-
-def _kl(left: Array, right: Array) -> Array:
-    """Return KL(left || right) per row; 0 log 0 counts as 0."""
-    tiny = np.finfo(np.float64).tiny
-    return np.asarray((left * (np.log(np.maximum(left, tiny)) - np.log(np.maximum(right, tiny)))).sum(-1))

@@ -11,7 +11,7 @@ from lsgmer.audio import AudioFacts
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import write_atomically
-from lsgmer.core.records import Labels, Record, Seconds
+from lsgmer.core.records import Labels, Record, Seconds, read_record
 from lsgmer.manifests.manifest import Manifest, demand_labels, read_labels
 from lsgmer.manifests.parquet import read_rows, write_rows
 from lsgmer.manifests.utterance import Utterance
@@ -65,10 +65,7 @@ class ValidatedManifest:
         """
         path, verdict = folder / "validated.parquet", folder / "validation.json"
         remedy = "run `dvc repro validate` to make it anew"
-        try:
-            report = ValidationReport.model_validate_json(verdict.read_bytes())
-        except (OSError, ValueError) as error:
-            raise LsgmerError(f"{verdict}: no readable verdict of validation ({error}); {remedy}") from None
+        report = read_record(verdict, ValidationReport, remedy)
         if not report.passed:
             raise LsgmerError(f"{verdict}: validation did not pass; mend the data as it says, then {remedy}")
         sha256 = file_sha256(path) if path.is_file() else "missing"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from lsgmer.model.divergence import jensen_shannon
 from lsgmer.model.lsgmer import ModelOutput
 from lsgmer.model.params import ObjectiveParams
 
@@ -52,12 +53,8 @@ class JointObjective(nn.Module):
 
 
 def attribution_prediction_consistency(attributed: Tensor, prediction: Tensor) -> Tensor:
-    """Return the Jensen-Shannon divergence JS(q, p) in nats per row, (B,), of distributions (B, C).
-
-    JS(q, p) = KL(q || m) / 2 + KL(p || m) / 2 with m = (q + p) / 2: zero for equal rows, at most ln 2.
-    """
-    middle = (attributed + prediction) / 2
-    return (_kl(attributed, middle) + _kl(prediction, middle)) / 2
+    """Return the Jensen-Shannon divergence JS(q, p) in nats per row, (B,), of distributions (B, C)."""
+    return jensen_shannon(attributed, prediction)
 
 
 def class_weights(labels: Tensor, classes: int, power: float) -> Tensor:
@@ -68,9 +65,3 @@ def class_weights(labels: Tensor, classes: int, power: float) -> Tensor:
     counts = torch.bincount(labels, minlength=classes).to(torch.float32)
     weights = torch.where(counts > 0, counts.clamp_min(1) ** -power, torch.zeros_like(counts))
     return weights * counts.sum() / (weights * counts).sum()
-
-
-def _kl(left: Tensor, right: Tensor) -> Tensor:
-    """Return KL(left || right) per row; 0 log 0 counts as 0."""
-    tiny = torch.finfo(left.dtype).tiny
-    return (left * (left.clamp_min(tiny).log() - right.clamp_min(tiny).log())).sum(-1)

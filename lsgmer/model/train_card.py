@@ -6,8 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lsgmer.core.errors import LsgmerError
-from lsgmer.core.records import EncoderSpec, Labels, Modality, Record
+from lsgmer.core.records import EncoderSpec, Labels, Modality, Record, read_record
 
 if TYPE_CHECKING:
     pass
@@ -44,10 +43,7 @@ ENCODERS = "encoders"  # the folder of packed encoders beside them, one folder p
 
 def load_card(folder: Path) -> TrainCard:
     """Return the card in `folder`. Raises LsgmerError when it is absent or not a card."""
-    try:
-        return TrainCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LsgmerError(f"{folder / CARD}: no readable train card: {error}; run `lsgmer run`") from error
+    return read_record(folder / CARD, TrainCard, "run `lsgmer run`")
 
 
 def speaker_digest(speaker: str) -> str:

@@ -10,13 +10,14 @@ from typing import Literal
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace
-from lsgmer.core.records import Record
+from lsgmer.core.records import Record, read_record
 from lsgmer.core.source import commit_state
 from lsgmer.evaluation.records import GateDecision
 from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard
-from lsgmer.registry.bento import MODEL, MODEL_CARD, PAPERS, SOURCE, PackageSource, served_files, version_of
+from lsgmer.registry.bento import RESTORE, PackageSource, served_files, version_of
 from lsgmer.registry.champions import bento_source
 from lsgmer.registry.dvc_lock import Lock, Recorded
+from lsgmer.registry.layout import MODEL, MODEL_CARD, MODEL_WEIGHTS, PACKAGE_SOURCE, PAPERS
 from lsgmer.registry.model_card import ModelCard, PackageRecord
 
 Status = Literal["verified", "missing", "broken"]
@@ -95,7 +96,7 @@ def audit(workspace: Workspace, target: str) -> AuditReport:
     """
     root, tag = locate(workspace, target)
     try:
-        card = ModelCard.model_validate_json((root / MODEL_CARD).read_text(encoding="utf-8"))
+        card = read_record((root / MODEL_CARD), ModelCard, RESTORE)
         lock = Lock.read(root / PAPERS / "dvc.lock")
     except (OSError, ValueError, LsgmerError) as error:
         return AuditReport(
@@ -112,7 +113,7 @@ def locate(workspace: Workspace, target: str) -> tuple[Path, str]:
         record = workspace.data("package") / "package.json"
         if not record.is_file():
             raise LsgmerError(f"{record}: nothing is packaged here; run `lsgmer run`")
-        target = PackageRecord.model_validate_json(record.read_text(encoding="utf-8")).tag
+        target = read_record(record, PackageRecord, RESTORE).tag
     for root in (path / "src", path):
         if (root / MODEL_CARD).is_file():
             bento = root.parent
@@ -134,16 +135,16 @@ def _link(name: str, check: Callable[[Case], list[Finding]], case: Case) -> Link
 def _package(case: Case) -> list[Finding]:
     """Make the version anew from weights, card and code, and compare every file with packaging's own list."""
     served = served_files(case.root)
-    made = version_of(file_sha256(case.root / MODEL / WEIGHTS), file_sha256(case.root / MODEL_CARD), served)
+    made = version_of(file_sha256(case.root / MODEL_WEIGHTS), file_sha256(case.root / MODEL_CARD), served)
     version = case.tag.partition(":")[2]
     found = [_same("version made from weights, card and code", made, version)]
-    source = PackageSource.model_validate_json((case.root / SOURCE).read_text(encoding="utf-8"))
+    source = read_record((case.root / PACKAGE_SOURCE), PackageSource, RESTORE)
     changed = sorted(name for name in {*served, *source.served} if served.get(name) != source.served.get(name))
     if changed:
         found.append(Finding("broken", f"code changed since packaging: {', '.join(changed[:5])}"))
     record = case.workspace.data("package") / "package.json"
     if record.is_file():
-        noted = PackageRecord.model_validate_json(record.read_text(encoding="utf-8"))
+        noted = read_record(record, PackageRecord, RESTORE)
         if noted.tag == case.tag:
             found += [_file(case.root.parent / name, sha256, name) for name, sha256 in sorted(noted.files.items())]
     return _brief(found, "files as package.json records them")
@@ -151,7 +152,7 @@ def _package(case: Case) -> list[Finding]:
 
 def _model(case: Case) -> list[Finding]:
     lineage, folder = case.card.lineage, case.root / MODEL
-    card = TrainCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    card = read_record((folder / CARD), TrainCard, RESTORE)
     return [
         _file(folder / WEIGHTS, lineage.weights_sha256, WEIGHTS),
         _file(folder / CARD, lineage.train_card_sha256, f"train {CARD}"),
@@ -161,7 +162,7 @@ def _model(case: Case) -> list[Finding]:
 
 
 def _gate(case: Case) -> list[Finding]:
-    decision = GateDecision.model_validate_json(case.paper("gate.json").read_text(encoding="utf-8"))
+    decision = read_record(case.paper("gate.json"), GateDecision, RESTORE)
     lineage, forced = case.card.lineage, case.card.forced
     found = [
         _file(case.paper("gate.json"), lineage.gate_sha256, "gate.json"),

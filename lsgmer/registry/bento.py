@@ -6,23 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ValidationError
-
 from lsgmer.core.device import set_threads
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
-from lsgmer.core.records import Record, digest
+from lsgmer.core.records import Record, digest, read_record
 from lsgmer.core.source import SourceState
-from lsgmer.model.train_card import WEIGHTS
+from lsgmer.registry.layout import MODEL, MODEL_CARD, MODEL_WEIGHTS, PACKAGE_SOURCE
 from lsgmer.registry.model_card import ModelCard
 
 if TYPE_CHECKING:
     from lsgmer.inference.predictor import Predictor
 
-MODEL = "model"
-PAPERS = "papers"
-MODEL_CARD = f"{PAPERS}/model_card.json"
-SOURCE = f"{PAPERS}/package_source.json"
+RESTORE = "restore the package as it was built"
 CODE = ("lsgmer", "serving")  # where a Bento's code is, also that of an older layout
 # What packaging puts there: what the service imports and nothing else. A test compares it with the imports.
 SERVED = (
@@ -33,10 +28,11 @@ SERVED = (
     "lsgmer/metrics.py",
     "lsgmer/encoders",
     *(f"lsgmer/features/{name}.py" for name in ("__init__", "batch")),
-    *(f"lsgmer/model/{name}.py" for name in ("__init__", "checkpoint", "lsgmer", "params", "pooling", "train_card")),
+    *(f"lsgmer/model/{name}.py" for name in ("__init__", "checkpoint", "divergence", "lsgmer", "params")),
+    *(f"lsgmer/model/{name}.py" for name in ("pooling", "train_card")),
     "lsgmer/inference",
     *(f"lsgmer/evaluation/{name}.py" for name in ("__init__", "records")),
-    *(f"lsgmer/registry/{name}.py" for name in ("__init__", "bento", "model_card")),
+    *(f"lsgmer/registry/{name}.py" for name in ("__init__", "bento", "layout", "model_card")),
     "serving",
 )
 
@@ -67,10 +63,10 @@ class Bundle:
     def open(cls, root: Path) -> Bundle:
         """Open the package in `root`. Raises LsgmerError when a paper is absent or something was changed."""
         try:
-            card = ModelCard.model_validate_json((root / MODEL_CARD).read_text(encoding="utf-8"))
-            recorded = PackageSource.model_validate_json((root / SOURCE).read_text(encoding="utf-8"))
-            weights = file_sha256(root / MODEL / WEIGHTS)
-        except (OSError, ValidationError, UnicodeDecodeError) as error:
+            card = read_record(root / MODEL_CARD, ModelCard, RESTORE)
+            recorded = read_record(root / PACKAGE_SOURCE, PackageSource, RESTORE)
+            weights = file_sha256(root / MODEL_WEIGHTS)
+        except (OSError, LsgmerError) as error:
             raise LsgmerError(f"{root}: not a packaged model: {error}; `lsgmer serve` serves the champion") from error
         found = version_of(weights, file_sha256(root / MODEL_CARD), served_files(root))
         if found != recorded.version:

@@ -17,13 +17,11 @@ from pydantic import ValidationError
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace, write_atomically
-from lsgmer.core.records import Record
+from lsgmer.core.records import Record, first_problem, read_record
+from lsgmer.registry.layout import MODEL_CARD, MODEL_TRAIN_CARD, MODEL_WEIGHTS
 from lsgmer.registry.model_card import Forced
 
 SOURCE = "src"
-WEIGHTS = "model/model.safetensors"
-TRAIN_CARD = "model/card.json"
-MODEL_CARD = "papers/model_card.json"
 REMEDY = "see `lsgmer champions`, go back to an older one with `lsgmer champions --back`, or restore the folder"
 
 
@@ -50,13 +48,9 @@ class Promotion(Record):
 
 def read(workspace: Workspace) -> Champion | None:
     """Return the champion, or None before the first promotion. Raises LsgmerError for an unreadable pointer."""
-    try:
-        return Champion.model_validate_json(workspace.champion.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not workspace.champion.is_file():
         return None
-    except (ValidationError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise LsgmerError(f"{workspace.champion}: not a champion pointer: {reason}; promote a model again") from error
+    return read_record(workspace.champion, Champion, "promote a model again")
 
 
 def history(workspace: Workspace) -> tuple[Promotion, ...]:
@@ -69,14 +63,15 @@ def history(workspace: Workspace) -> tuple[Promotion, ...]:
         try:
             moves.append(Promotion.model_validate_json(line))
         except ValidationError as error:
-            reason = str(error).splitlines()[0]
-            raise LsgmerError(f"{path}, line {number}: not a promotion: {reason}; mend or remove the line") from error
+            raise LsgmerError(
+                f"{path}, line {number}: not a promotion: {first_problem(error)}; mend or remove the line"
+            ) from None
     return tuple(moves)
 
 
 def bentos(workspace: Workspace) -> tuple[str, ...]:
     """Return the tags NAME:VERSION in the local store that hold a model, sorted."""
-    found = (workspace.bentos / "bentos").glob(f"*/*/{SOURCE}/{WEIGHTS}")
+    found = (workspace.bentos / "bentos").glob(f"*/*/{SOURCE}/{MODEL_WEIGHTS}")
     return tuple(sorted(f"{path.parents[3].name}:{path.parents[2].name}" for path in found))
 
 
@@ -94,7 +89,7 @@ def bento_source(workspace: Workspace, tag: str) -> Path:
 def verified_source(workspace: Workspace, champion: Champion) -> Path:
     """Return the champion's folder after checking weights and card. Raises LsgmerError on any difference."""
     folder = bento_source(workspace, champion.tag)
-    for name, expected in ((WEIGHTS, champion.weights_sha256), (MODEL_CARD, champion.card_sha256)):
+    for name, expected in ((MODEL_WEIGHTS, champion.weights_sha256), (MODEL_CARD, champion.card_sha256)):
         found = _sha256(folder / name)
         if found != expected:
             raise LsgmerError(f"{folder / name}: sha256 is {found}, the pointer says {expected}; {REMEDY}")
@@ -144,9 +139,9 @@ def _before(moves: tuple[Promotion, ...], current: Champion | None) -> str:
 
 def _move(workspace: Workspace, tag: str, way: str, forced: Forced | None) -> Champion:
     folder, current = bento_source(workspace, tag), read(workspace)
-    weights, recorded = _sha256(folder / WEIGHTS), _recorded_weights(folder / TRAIN_CARD)
+    weights, recorded = _sha256(folder / MODEL_WEIGHTS), _recorded_weights(folder / MODEL_TRAIN_CARD)
     if weights != recorded:
-        raise LsgmerError(f"{folder / WEIGHTS}: sha256 is {weights}, its card says {recorded}; {REMEDY}")
+        raise LsgmerError(f"{folder / MODEL_WEIGHTS}: sha256 is {weights}, its card says {recorded}; {REMEDY}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     champion = Champion(
         tag=tag, weights_sha256=weights, card_sha256=_sha256(folder / MODEL_CARD), promoted_at=now, forced=forced

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import TypeVar
 
-from pydantic import ValidationError
-
-from lsgmer.core.errors import ExitCode, LsgmerError
+from lsgmer.core.errors import ExitCode
 from lsgmer.core.paths import Workspace
-from lsgmer.core.records import Record
+from lsgmer.core.records import read_record
 from lsgmer.evaluation.records import GateDecision, Metrics
 from lsgmer.registry import champions
-
-R = TypeVar("R", bound=Record)
 
 
 def read_metrics(workspace: Workspace) -> Metrics | None:
     """Return evaluate's metrics, or None before there are any."""
-    return read_record(workspace, "evaluate", "metrics.json", Metrics)
+    path = workspace.data("evaluate") / "metrics.json"
+    return read_record(path, Metrics, "run `lsgmer run`") if path.is_file() else None
 
 
 def read_gate(workspace: Workspace) -> GateDecision | None:
     """Return the gate's decision, or None before there is one."""
-    return read_record(workspace, "gate", "gate.json", GateDecision)
+    path = workspace.data("gate") / "gate.json"
+    return read_record(path, GateDecision, "run `lsgmer run`") if path.is_file() else None
 
 
 def packaged_tag(workspace: Workspace) -> str | None:
@@ -47,16 +44,3 @@ def verdict_code(workspace: Workspace) -> ExitCode:
     """Return DONE when the gate's verdict is PASS, otherwise REJECTED (a HOLD is not served either)."""
     gate = read_gate(workspace)
     return ExitCode.REJECTED if gate is not None and gate.verdict != "PASS" else ExitCode.DONE
-
-
-def read_record(workspace: Workspace, stage: str, name: str, kind: type[R]) -> R | None:
-    """Return what `stage` wrote to its file `name`, or None before it has."""
-    path = workspace.data(stage) / name
-    if not path.is_file():
-        return None
-    try:
-        return kind.model_validate_json(path.read_text())
-    except ValidationError as error:
-        raise LsgmerError(
-            f"{path}: not what {stage} writes ({error.error_count()} problems); run `lsgmer run`"
-        ) from error

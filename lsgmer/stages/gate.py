@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace, write_atomically
-from lsgmer.core.records import Record
+from lsgmer.core.records import read_record
 from lsgmer.core.sections import Sections
 from lsgmer.core.stage import run_stage
+from lsgmer.core.text import markdown_table, number_text
 from lsgmer.evaluation.params import GateParams
 from lsgmer.evaluation.records import GateDecision, Metrics, RuleResult, Verdict
-from lsgmer.model.train_card import TrainCard
+from lsgmer.model.train_card import load_card
 
 SEVERITY: dict[Verdict, int] = {"PASS": 0, "HOLD": 1, "REJECT": 2}
-Paper = TypeVar("Paper", bound=Record)
 
 
 class Needs(Sections):
@@ -124,23 +122,17 @@ def decide(metrics: Metrics, params: GateParams, metrics_sha256: str, weights_sh
 
 def report(decision: GateDecision) -> str:
     """Return the decision as Markdown."""
-    lines = [
-        f"# Gate: {decision.verdict}",
-        "",
-        "| Rule | Verdict | Value | Threshold | Reason |",
-        "|---|---|---|---|---|",
-    ]
-    for rule in decision.rules:
-        cells = (rule.name, rule.verdict, _number(rule.value), _number(rule.threshold), rule.reason)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join([*lines, "", f"Weights `{decision.weights_sha256}`", f"Metrics `{decision.metrics_sha256}`", ""])
+    rows = [(r.name, r.verdict, number_text(r.value), number_text(r.threshold), r.reason) for r in decision.rules]
+    table = markdown_table(("Rule", "Verdict", "Value", "Threshold", "Reason"), rows)
+    hashes = f"Weights `{decision.weights_sha256}`\nMetrics `{decision.metrics_sha256}`\n"
+    return f"# Gate: {decision.verdict}\n\n{table}\n\n{hashes}"
 
 
 def run(workspace: Workspace, params: Needs) -> None:
     """Judge data/evaluate/metrics.json and write data/gate/{gate.json,report.md}."""
     path, out = workspace.data("evaluate") / "metrics.json", workspace.data("gate")
-    metrics = _read(path, Metrics, "evaluate")
-    weights = _read(workspace.data("train") / "card.json", TrainCard, "train").weights_sha256
+    metrics = read_record(path, Metrics, "run `dvc repro evaluate`")
+    weights = load_card(workspace.data("train")).weights_sha256
     if metrics.weights_sha256 != weights:
         raise LsgmerError(
             f"{path}: measures the weights {metrics.weights_sha256}, but data/train holds {weights}; "
@@ -179,17 +171,6 @@ def _result(name: str, value: float | None, threshold: float | None, verdict: Ve
 
 def _values(metrics: Metrics, kind: str) -> list[float]:
     return [group.balanced_accuracy.value for group in metrics.groups.get(kind, {}).values()]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _read(path: Path, kind: type[Paper], stage: str) -> Paper:
-    try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LsgmerError(f"{path}: not readable: {str(error).splitlines()[0]}; run `dvc repro {stage}`") from error
 
 
 def main() -> None:

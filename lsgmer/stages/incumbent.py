@@ -5,16 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.sections import Sections
 from lsgmer.core.stage import run_stage
 from lsgmer.evaluation.records import Incumbent
-from lsgmer.model.train_card import CARD, ENCODERS, WEIGHTS, TrainCard
+from lsgmer.model.train_card import CARD, ENCODERS, WEIGHTS, TrainCard, load_card
 from lsgmer.registry import champions
 from lsgmer.registry.champions import Champion
-
-PROFILE = "papers/profile.json"
+from lsgmer.registry.layout import MODEL, PROFILE
 
 Needs = Sections  # none: the champion is no parameter
 
@@ -33,7 +31,7 @@ def run(workspace: Workspace, params: Needs) -> None:
     if champion is None:
         found = Incumbent(champion=None, weights_sha256=None, reason="no model was promoted here yet")
     else:
-        copy(champions.verified_source(workspace, champion), out, read_card(workspace.data("train") / CARD))
+        copy(champions.verified_source(workspace, champion), out, load_card(workspace.data("train")))
         found = describe(champion)
     write_atomically(out / "incumbent.json", found.to_json())
     print(f"incumbent: {found.champion or 'none'} ({found.reason})")
@@ -47,23 +45,15 @@ def describe(champion: Champion) -> Incumbent:
 
 def copy(source: Path, out: Path, challenger: TrainCard) -> None:
     """Copy from a Bento's `source` to `out` what predicting as the champion needs."""
-    model = source / "model"
+    model = source / MODEL
     for name in (WEIGHTS, CARD):
         shutil.copyfile(model / name, out / name)
     if (source / PROFILE).is_file():
         shutil.copyfile(source / PROFILE, out / "profile.json")
-    card = read_card(out / CARD)
+    card = load_card(out)
     same = all(spec is None or spec == challenger.encoders.get(name) for name, spec in card.encoders.items())
     if not same and (model / ENCODERS).is_dir():
         shutil.copytree(model / ENCODERS, out / ENCODERS, dirs_exist_ok=True)
-
-
-def read_card(path: Path) -> TrainCard:
-    """Return the train card at `path`. Raises LsgmerError when it is absent or not a card."""
-    try:
-        return TrainCard.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LsgmerError(f"{path}: no readable train card: {str(error).splitlines()[0]}; run `lsgmer run`") from error
 
 
 def main() -> None:

@@ -20,16 +20,10 @@ from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.records import MODALITIES
 from lsgmer.core.sections import Sections
 from lsgmer.core.stage import run_stage
+from lsgmer.core.text import markdown_table, number_text
 from lsgmer.model.train_card import CARD, ENCODERS, WEIGHTS, load_card
-from lsgmer.registry.bento import (
-    MODEL,
-    PAPERS,
-    SOURCE,
-    PackageSource,
-    code_to_serve,
-    served_files,
-    version_of,
-)
+from lsgmer.registry.bento import PackageSource, code_to_serve, served_files, version_of
+from lsgmer.registry.layout import MODEL, MODEL_CARD, MODEL_WEIGHTS, PACKAGE_SOURCE, PAPERS
 from lsgmer.registry.model_card import Forced, ModelCard, PackageRecord
 from lsgmer.registry.papers import Papers, collect
 from lsgmer.registry.params import PackageParams
@@ -78,7 +72,7 @@ def build(workspace: Workspace, params: PackageParams, forced: Forced | None = N
         tag=tag,
         version=version,
         weights_sha256=lineage.weights_sha256,
-        card_sha256=files[f"src/{PAPERS}/model_card.json"],
+        card_sha256=files[f"src/{MODEL_CARD}"],
         lock_sha256=lineage.lock_sha256,
         params_sha256=lineage.params_sha256,
         gate_sha256=lineage.gate_sha256,
@@ -104,10 +98,10 @@ def _stage(workspace: Workspace, papers: Papers, stage: Path) -> str:
     (stage / PAPERS / "LICENSES.txt").write_text(_licenses(papers.card), encoding="utf-8")
     (stage / "README.md").write_text(_readme(papers.card), encoding="utf-8")
     served = served_files(stage)
-    card_sha256 = file_sha256(stage / PAPERS / "model_card.json")
-    version = version_of(file_sha256(stage / MODEL / WEIGHTS), card_sha256, served)
+    card_sha256 = file_sha256(stage / MODEL_CARD)
+    version = version_of(file_sha256(stage / MODEL_WEIGHTS), card_sha256, served)
     source = PackageSource(version=version, state=papers.card.lineage.source, served=served)
-    (stage / SOURCE).write_text(source.to_json(), encoding="utf-8")
+    (stage / PACKAGE_SOURCE).write_text(source.to_json(), encoding="utf-8")
     return version
 
 
@@ -196,8 +190,8 @@ def _licenses(card: ModelCard) -> str:
 
 
 def _readme(card: ModelCard) -> str:
-    metrics = [
-        f"| {name} | {m.n} | {m.accuracy.value:.3f} | {m.balanced_accuracy.value:.3f} | {m.macro_f1.value:.3f} |"
+    rows = [
+        (name, str(m.n), *(number_text(value.value) for value in (m.accuracy, m.balanced_accuracy, m.macro_f1)))
         for name, m in sorted(card.metrics.models.items())
     ]
     return "\n".join(
@@ -211,9 +205,7 @@ def _readme(card: ModelCard) -> str:
             f"Gate: {card.gate.verdict}{' (forced: ' + card.forced.reason + ')' if card.forced else ''}. "
             f"Labels: {', '.join(card.train.labels.names)}.",
             "",
-            "| Model | n | accuracy | balanced accuracy | macro F1 |",
-            "|---|---|---|---|---|",
-            *metrics,
+            markdown_table(("Model", "n", "accuracy", "balanced accuracy", "macro F1"), rows),
             "",
             f"Everything else: {PAPERS}/model_card.json, which the server shows at /card.",
             "",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from lsgmer.audio import AudioFacts, facts
+from lsgmer.core.device import cores
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.progress import track
 from lsgmer.core.records import SPLITS
@@ -45,7 +45,7 @@ def audio_facts(utterances: Sequence[Utterance], root: Path, processes: int) -> 
     """
     spoken = [u for u in utterances if u.audio is not None]
     jobs = [(root / str(u.audio), u.start_s, u.end_s) for u in spoken]
-    found = track(_read_all(jobs, min(processes or _cores(), len(jobs))), len(jobs), "audio facts")
+    found = track(_read_all(jobs, min(processes or cores(), len(jobs))), len(jobs), "audio facts")
     return {utterance.id: fact for utterance, fact in zip(spoken, found, strict=True)}
 
 
@@ -148,7 +148,3 @@ def _read_all(jobs: Sequence[Job], processes: int) -> Iterator[AudioFacts]:
         raise LsgmerError(
             "a process that reads audio was ended, perhaps for lack of memory; set validate.processes lower"
         ) from None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

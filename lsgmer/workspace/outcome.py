@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from lsgmer.core.paths import Workspace
+from lsgmer.core.text import markdown_table, number_text
 from lsgmer.evaluation.records import GateDecision, Metrics
-from lsgmer.metrics import Interval
+from lsgmer.metrics import interval_text
 from lsgmer.registry import champions
 from lsgmer.registry.promotion import packaged_tag, read_gate, read_metrics
 
@@ -25,28 +26,19 @@ def metric_rows(metrics: Metrics) -> list[tuple[str, ...]]:
         (
             name,
             str(m.n),
-            span(m.balanced_accuracy),
-            span(m.accuracy),
-            span(m.weighted_f1),
-            "" if m.ece is None else f"{m.ece:.3f}",
+            interval_text(m.balanced_accuracy),
+            interval_text(m.accuracy),
+            interval_text(m.weighted_f1),
+            number_text(m.ece),
         )
         for name, m in sorted(metrics.models.items(), key=lambda item: (item[0] != "fused", item[0]))
     ]
-    return rows + [(name, "", span(value, "+"), "", "", "") for name, value in metrics.differences.items()]
-
-
-def span(interval: Interval, sign: str = "") -> str:
-    """Return "0.812 [0.760, 0.861]": a value and its 95% interval."""
-    value = f"{interval.value:{sign}.3f}"
-    if interval.low is None or interval.high is None:
-        return value
-    return f"{value} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
+    return rows + [(name, "", interval_text(value, "+"), "", "", "") for name, value in metrics.differences.items()]
 
 
 def metrics_markdown(metrics: Metrics) -> str:
     """Return the metrics as a Markdown table."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in metric_rows(metrics)])
+    return markdown_table(COLUMNS, metric_rows(metrics))
 
 
 def gate_rows(gate: GateDecision) -> list[dict[str, object]]:

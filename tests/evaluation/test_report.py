@@ -1,19 +1,20 @@
 from __future__ import annotations
 
+from lsgmer.core.text import markdown_table
 from lsgmer.evaluation.records import IncumbentComparison
-from lsgmer.evaluation.report import render, span, table
-from lsgmer.metrics import Interval
+from lsgmer.evaluation.report import render
+from lsgmer.metrics import Interval, interval_text
 from tests.stages.test_gate import against, made, model
 
 
 def test_a_table_survives_bars_in_names():
-    assert table(("a", "b"), [("x|y", "1")]).splitlines() == ["| a | b |", "| --- | --- |", "| x\\|y | 1 |"]
+    assert markdown_table(("a", "b"), [("x|y", "1")]).splitlines() == ["| a | b |", "| --- | --- |", "| x\\|y | 1 |"]
 
 
 def test_intervals_and_signs():
-    assert span(Interval(value=0.5, low=0.25, high=0.75)) == "0.500 [0.250, 0.750]"
-    assert span(Interval(value=0.5)) == "0.500"
-    assert span(Interval(value=0.1, low=-0.1, high=0.3), "+") == "+0.100 [-0.100, +0.300]"
+    assert interval_text(Interval(value=0.5, low=0.25, high=0.75)) == "0.500 [0.250, 0.750]"
+    assert interval_text(Interval(value=0.5)) == "0.500"
+    assert interval_text(Interval(value=0.1, low=-0.1, high=0.3), "+") == "+0.100 [-0.100, +0.300]"
 
 
 def test_the_report_says_what_is_known_and_what_is_not():

@@ -124,7 +124,7 @@ def test_no_store_and_no_json_are_errors(tmp_path: Path) -> None:
     with pytest.raises(LsgmerError, match="no such file; run `dvc repro features`"):
         FeatureSplit.load(tmp_path)
     (tmp_path / STORE).write_text("{}")
-    with pytest.raises(LsgmerError, match="not a feature store"):
+    with pytest.raises(LsgmerError, match="not readable as StoreCard"):
         FeatureSplit.load(tmp_path)
 
 

@@ -170,7 +170,7 @@ def test_a_verdict_that_is_not_passed_or_not_there_is_refused(tmp_path):
     with pytest.raises(LsgmerError, match="did not pass"):
         ValidatedManifest.load(tmp_path)
     verdict.write_text("{")
-    with pytest.raises(LsgmerError, match="no readable verdict"):
+    with pytest.raises(LsgmerError, match="not readable as ValidationReport"):
         ValidatedManifest.load(tmp_path)
     verdict.write_text(json.dumps(passed))
     (tmp_path / "validated.parquet").unlink()

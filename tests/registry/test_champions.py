@@ -9,6 +9,7 @@ import pytest
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.registry import champions
+from lsgmer.registry.layout import MODEL_CARD, MODEL_WEIGHTS
 from lsgmer.registry.model_card import Forced
 from tests.support.builders import fake_bento
 
@@ -80,7 +81,7 @@ def test_the_packaged_model_is_the_default(workspace):
     assert champions.promote(workspace).tag == "lsgmer:b2"
 
 
-@pytest.mark.parametrize("name", [champions.WEIGHTS, champions.MODEL_CARD])
+@pytest.mark.parametrize("name", [MODEL_WEIGHTS, MODEL_CARD])
 def test_a_changed_bento_is_noticed(workspace, name):
     champion = champions.promote(workspace, "lsgmer:a1")
     path = champions.bento_source(workspace, "lsgmer:a1") / name
@@ -94,7 +95,7 @@ def test_a_changed_bento_is_noticed(workspace, name):
 
 def test_a_bento_whose_weights_are_not_its_cards_is_not_promoted(workspace):
     champions.promote(workspace, "lsgmer:a1")
-    (champions.bento_source(workspace, "lsgmer:b2") / champions.WEIGHTS).write_bytes(b"other")
+    (champions.bento_source(workspace, "lsgmer:b2") / MODEL_WEIGHTS).write_bytes(b"other")
     with pytest.raises(LsgmerError, match="its card says"):
         champions.promote(workspace, "lsgmer:b2")
     assert tag(workspace) == "lsgmer:a1"
@@ -113,7 +114,7 @@ def test_bad_state_files_are_named(workspace):
     with pytest.raises(LsgmerError, match=r"promotions\.jsonl, line 1"):
         champions.history(workspace)
     workspace.champion.write_text("{")
-    with pytest.raises(LsgmerError, match=r"champion\.json: not a champion pointer"):
+    with pytest.raises(LsgmerError, match=r"champion\.json: not readable as Champion"):
         champions.read(workspace)
 
 

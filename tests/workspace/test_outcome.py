@@ -9,7 +9,7 @@ import pytest
 
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
-from lsgmer.metrics import Interval
+from lsgmer.metrics import Interval, interval_text
 from lsgmer.registry import champions
 from lsgmer.registry.promotion import read_gate, to_promote, verdict_code
 from lsgmer.workspace import outcome
@@ -77,10 +77,10 @@ def test_nothing_yet_and_damaged_papers(tmp_path: Path) -> None:
     assert verdict_code(workspace) == ExitCode.DONE
     (tmp_path / "data/gate").mkdir(parents=True)
     (tmp_path / "data/gate/gate.json").write_text("{}")
-    with pytest.raises(LsgmerError, match=r"gate.json: not what gate writes"):
+    with pytest.raises(LsgmerError, match=r"gate.json: not readable as GateDecision"):
         read_gate(workspace)
 
 
 def test_intervals_are_shown_only_where_known() -> None:
-    assert outcome.span(Interval(value=0.5)) == "0.500"
-    assert outcome.span(Interval(value=0.5, low=0.25, high=0.75)) == "0.500 [0.250, 0.750]"
+    assert interval_text(Interval(value=0.5)) == "0.500"
+    assert interval_text(Interval(value=0.5, low=0.25, high=0.75)) == "0.500 [0.250, 0.750]"

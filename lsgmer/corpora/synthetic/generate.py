@@ -11,7 +11,6 @@ import hashlib
 import io
 import math
 import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from lsgmer.core.device import cores
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.progress import track
 from lsgmer.corpora.params import SampleParams
@@ -62,7 +62,7 @@ def generate(params: SampleParams, destination: Path, scratch: Path, processes: 
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "audio").mkdir(parents=True)
     digests: dict[str, str] = {}
-    spoken = _speak_all(utterances, scratch, processes or os.cpu_count() or 1)
+    spoken = _speak_all(utterances, scratch, processes or cores())
     for item, digest in zip(utterances, track(spoken, len(utterances), "sample"), strict=True):
         if digest in digests:
             raise LsgmerError(
