@@ -19,6 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+import lsgmer
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import apply_environment
 from lsgmer.inference.prediction import Prediction
@@ -55,6 +56,16 @@ async def card(request: Request) -> Response:
     return FileResponse(ROOT / "papers" / "model_card.json", media_type="application/json")
 
 
+def demand_own_code(root: Path) -> None:
+    """Raise LsgmerError unless the code that runs is that of the Bento in `root`: its version vouches for no other."""
+    found = Path(lsgmer.__file__).resolve().parents[1]
+    if found != root.resolve():
+        raise LsgmerError(
+            f"the code that would answer is in {found}, not in the Bento {root.parent}; serve the Bento by its folder, "
+            "as `lsgmer serve` does: bentoml serve FOLDER"
+        )
+
+
 pages = Starlette(
     routes=[Route("/", page), Route("/card", card), Mount("/web", StaticFiles(directory=WEB), name="web")]
 )
@@ -68,6 +79,7 @@ class EmotionService:
     def __init__(self) -> None:
         # Building a Bento imports this module; torch is needed only here, where the model is.
         apply_environment()
+        demand_own_code(ROOT)
         from lsgmer.inference.predictor import Input
         from lsgmer.registry.bento import Bundle
 

@@ -14,6 +14,7 @@ from lsgmer.core.paths import Workspace
 from lsgmer.registry import champions as store
 from lsgmer.registry.model_card import Forced
 from lsgmer.registry.promotion import packaged_tag, read_gate
+from lsgmer.registry.trial import serve_command
 from lsgmer.workspace import dvc
 
 FORCE_REASON = "--force-reason"  # of serving.build
@@ -34,7 +35,7 @@ def serve(host: str, port: int) -> NoReturn:
     store.verified_source(workspace, champion)
     print(f"serving {champion.tag} on http://{host}:{port} (Ctrl-C ends it)", flush=True)
     environment = {**dvc.environment(), "BENTOML_HOME": str(workspace.bentos)}
-    command = [sys.executable, "-m", "bentoml", "serve", champion.tag, "--host", host, "--port", str(port)]
+    command = serve_command(store.bento_folder(workspace, champion.tag), host, port)
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 

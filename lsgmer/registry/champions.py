@@ -75,12 +75,17 @@ def bentos(workspace: Workspace) -> tuple[str, ...]:
     return tuple(sorted(f"{path.parents[3].name}:{path.parents[2].name}" for path in found))
 
 
-def bento_source(workspace: Workspace, tag: str) -> Path:
-    """Return the folder with the Bento's model, papers and code. Raises LsgmerError when it is absent."""
+def bento_folder(workspace: Workspace, tag: str) -> Path:
+    """Return where the local store keeps the Bento `tag`. Raises LsgmerError for what is no tag."""
     name, colon, version = tag.partition(":")
     if not colon or not name or not version or {"/", "\\"} & set(tag) or ".." in (name, version):
         raise LsgmerError(f"{tag!r}: not a tag; write NAME:VERSION, as `lsgmer champions` lists them")
-    folder = workspace.bentos / "bentos" / name / version / SOURCE
+    return workspace.bentos / "bentos" / name / version
+
+
+def bento_source(workspace: Workspace, tag: str) -> Path:
+    """Return the folder with the Bento's model, papers and code. Raises LsgmerError when it is absent."""
+    folder = bento_folder(workspace, tag) / SOURCE
     if not folder.is_dir():
         raise LsgmerError(f"{tag}: no such Bento in {workspace.bentos}; {REMEDY}")
     return folder

@@ -24,6 +24,7 @@ from lsgmer.core.errors import PackagingRefused
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.process import ENVIRONMENT, end_tree, identity
 from lsgmer.core.records import Modality
+from lsgmer.registry.champions import bento_folder
 
 START_S = 180.0
 ANSWER_S = 60.0
@@ -56,6 +57,15 @@ def ask(workspace: Workspace, tag: str, modalities: tuple[Modality, ...]) -> Non
                 ) from None
 
 
+def serve_command(bento: Path, host: str, port: int) -> list[str]:
+    """Return the command that serves the Bento in folder `bento`.
+
+    By its folder, never by its tag: BentoML takes NAME:VERSION for MODULE:ATTRIBUTE first and imports the module
+    `lsgmer` from wherever it is, so that the project's code would answer in place of the Bento's.
+    """
+    return [sys.executable, "-m", "bentoml", "serve", str(bento.resolve()), "--host", host, "--port", str(port)]
+
+
 def question() -> bytes:
     """Return a second of a synthetic voice-like sound as WAV: harmonics of a falling pitch, four syllables."""
     seconds = np.arange(RATE) / RATE
@@ -84,7 +94,7 @@ def _server(workspace: Workspace, tag: str, log: Path) -> Iterator[tuple[subproc
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
+    command = serve_command(bento_folder(workspace, tag), "127.0.0.1", port)
     environment = {**ENVIRONMENT, **os.environ, "BENTOML_HOME": str(workspace.bentos)}
     with log.open("wb") as output:
         process = subprocess.Popen(

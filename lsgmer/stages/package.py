@@ -23,6 +23,7 @@ from lsgmer.core.stage import run_stage
 from lsgmer.core.text import markdown_table, number_text
 from lsgmer.model.train_card import CARD, ENCODERS, WEIGHTS, load_card
 from lsgmer.registry.bento import PackageSource, code_to_serve, served_files, version_of
+from lsgmer.registry.champions import bento_folder
 from lsgmer.registry.layout import MODEL, MODEL_CARD, MODEL_WEIGHTS, PACKAGE_SOURCE, PAPERS
 from lsgmer.registry.model_card import Forced, ModelCard, PackageRecord
 from lsgmer.registry.papers import Papers, collect
@@ -116,7 +117,7 @@ def _pack_encoders(workspace: Workspace, card: ModelCard, stage: Path) -> None:
 
 def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], card: ModelCard) -> None:
     """Make the store hold Bento `tag` with exactly `files`; one that was cut short or changed is built again."""
-    bento = folder_of(workspace, tag)
+    bento = bento_folder(workspace, tag)
     if bento.is_dir():
         wrong = _differing(bento, files)
         if not wrong:
@@ -128,11 +129,6 @@ def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], c
     if wrong := _differing(bento, files):
         raise LsgmerError(f"{tag}: BentoML built it without {', '.join(wrong[:5])}; please report this")
     print(f"package: built {tag}", flush=True)
-
-
-def folder_of(workspace: Workspace, tag: str) -> Path:
-    """Return where the store keeps the Bento `tag`."""
-    return workspace.bentos / "bentos" / Path(*tag.split(":"))
 
 
 def _build(workspace: Workspace, stage: Path, tag: str, card: ModelCard) -> None:
@@ -226,7 +222,7 @@ def run(workspace: Workspace, params: Needs, forced: Forced | None = None) -> No
     try:
         ask(workspace, record.tag, tuple(name for name in MODALITIES if card.encoders.get(name) is not None))
     except PackagingRefused:
-        shutil.rmtree(folder_of(workspace, record.tag), ignore_errors=True)
+        shutil.rmtree(bento_folder(workspace, record.tag), ignore_errors=True)
         raise
     write_atomically(workspace.data("package") / "package.json", record.to_json())
     print(f"package: {record.tag}; serve it with `lsgmer serve` once it is promoted", flush=True)

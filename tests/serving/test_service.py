@@ -169,3 +169,12 @@ def test_the_server_runs_the_code_and_model_of_its_bento(served: Served) -> None
         assert httpx.get(served.url).text == before
     finally:
         index.write_text(before)
+
+
+def test_code_from_elsewhere_may_not_answer_in_the_name_of_a_bento(tmp_path: Path) -> None:
+    from lsgmer.core.errors import LsgmerError
+    from serving.service import ROOT, demand_own_code
+
+    demand_own_code(ROOT)
+    with pytest.raises(LsgmerError, match="the code that would answer is in .* serve the Bento by its folder"):
+        demand_own_code(tmp_path / "src")

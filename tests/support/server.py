@@ -27,7 +27,9 @@ from lsgmer.metrics import Interval, ModelMetrics
 from lsgmer.model import checkpoint
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.params import Params, load_params
+from lsgmer.registry.champions import bento_folder
 from lsgmer.registry.model_card import PackageRecord
+from lsgmer.registry.trial import serve_command
 
 ROOT = Path(__file__).parents[2]
 RULE = RuleResult(name="min_class_recall", value=0.5, threshold=0.3, verdict="PASS", reason="0.50 is at least 0.30")
@@ -166,7 +168,7 @@ def serve(workspace: Workspace, record: PackageRecord, folder: Path) -> Iterator
         port = probe.getsockname()[1]
     log = folder / "server.log"
     environment = {**os.environ, "BENTOML_HOME": str(workspace.bentos), "BENTOML_DO_NOT_TRACK": "True"}
-    command = [sys.executable, "-m", "bentoml", "serve", record.tag, "--host", "127.0.0.1", "--port", str(port)]
+    command = serve_command(bento_folder(workspace, record.tag), "127.0.0.1", port)
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,
