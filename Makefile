@@ -1,4 +1,4 @@
-# Every target sets up .venv from requirements.lock by itself; a second call starts at once.
+# Every target sets up .venv from requirements.lock first, unless it is up to date.
 PYTHON ?= $(shell command -v python3.11 >/dev/null 2>&1 && python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -25,11 +25,11 @@ serve: $(READY) ## serve the champion on localhost:3000
 repro: $(READY) ## the same pipeline through DVC alone, without Prefect
 	@dvc repro $(ARGS)
 
-lock: $(READY) ## make requirements.lock anew from pyproject.toml
+lock: $(READY) ## rebuild requirements.lock from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		--group dev pyproject.toml -o requirements.lock
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(READY): requirements.lock pyproject.toml

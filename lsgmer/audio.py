@@ -1,6 +1,6 @@
-"""Audio in: any file libsndfile reads, as mono float32, with a reason whenever it cannot be trusted.
+"""Reading audio: any file that libsndfile reads, as mono float32, or the reason why it cannot be used.
 
-numpy and soundfile only, so that worker processes start fast; `resample` alone needs torch.
+Imports only numpy and soundfile, so that worker processes start fast; `resample` alone needs torch.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Waveform:
         return len(self.samples) / self.sample_rate
 
 
-CUT_TOLERANCE_S = 0.1  # tables round: an end this far past the recording's is the recording's end
-FLOOR_DB = -120.0  # level of digital silence, which has none
+CUT_TOLERANCE_S = 0.1  # tables round: an end at most this far past the recording's end counts as its end
+FLOOR_DB = -120.0  # reported for digital silence, whose level is minus infinity
 SILENCE_DBFS = -60.0
 SILENCE_FRAME_S = 0.02
 CLIPPED = 0.999
@@ -56,11 +56,11 @@ class AudioError(LsgmerError):
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """What is known about one utterance's audio, its cut applied. What could not be learned is None.
+    """What is known about one utterance's audio, after its cut; None where it could not be determined.
 
     Frames count per channel. `sha256` is of the decoded samples and their rate, so that a copy in another
     container is still a copy. `rms_db` and the silence threshold are relative to full scale; `peak` is in
-    [0, 1]; the shares are of all frames. `error` is why the audio is of no use, or None.
+    [0, 1]; the shares are of all frames. `error` is why the audio cannot be used, or None.
     """
 
     sample_rate: int | None = None
@@ -78,7 +78,7 @@ class AudioFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """samples (N, channels) as read, and how many frames the header promised within the cut."""
+    """Samples (N, channels) as read, and how many frames the header promised within the cut."""
 
     samples: Samples
     sample_rate: int
@@ -89,7 +89,7 @@ def decode(source: Path | bytes, start_s: Seconds | None = None, end_s: Seconds 
     """Return `source` (a file or a file's bytes) from `start_s` to `end_s` as mono, mean over the channels.
 
     Raises AudioError where the audio is missing, undecodable, empty, truncated (fewer frames decode than
-    the header promises; told for WAV, FLAC, OGG and MP3), not finite, or shorter than the cut.
+    the header promises; detected for WAV, FLAC, OGG and MP3), not finite, or shorter than the cut.
     """
     try:
         reading = _read(source, start_s, end_s)
@@ -136,7 +136,7 @@ def facts(path: Path, start_s: Seconds | None = None, end_s: Seconds | None = No
 
 
 class _Unusable(Exception):
-    """Why audio is of no use; the border turns it into an AudioError or a fact."""
+    """Why audio cannot be used: `decode` turns it into an AudioError, `facts` into their `error`."""
 
 
 def _read(source: Path | bytes, start_s: Seconds | None, end_s: Seconds | None) -> _Reading:
@@ -170,7 +170,7 @@ def _read_cut(file: Any, declared: int | None, start_s: Seconds | None, end_s: S
 
 
 def _take(file: Any, count: int) -> Samples:
-    """Return up to `count` frames, block by block: a header that lies about its length reserves no memory."""
+    """Return up to `count` frames, block by block, so that a header with a false length allocates no memory."""
     blocks = [np.zeros((0, file.channels), np.float32)]
     while count > 0 and len(block := file.read(min(count, BLOCK_FRAMES), dtype="float32", always_2d=True)):
         blocks.append(block)
@@ -180,7 +180,7 @@ def _take(file: Any, count: int) -> Samples:
 
 def _said(error: Any) -> str:
     said = str(error.error_string).strip().rstrip(".")
-    # What libsndfile says of an MP3 cut off before its first whole frame; the file is there, we opened it.
+    # libsndfile says this of an MP3 truncated before its first whole frame; the file exists, since we opened it.
     return "no whole frame in it" if said.startswith("File does not exist") else said
 
 
@@ -208,7 +208,7 @@ def _check(reading: _Reading) -> None:
 def _declared_wav_frames(stream: IO[bytes]) -> int | None:
     """Return the frames that a RIFF/WAVE header promises; None for other formats or when it does not say.
 
-    libsndfile shortens its own count silently to what a truncated file holds.
+    libsndfile silently lowers its own count to what a truncated file holds.
     """
     if (head := stream.read(12))[:4] != b"RIFF" or head[8:] != b"WAVE":
         return None
@@ -216,12 +216,12 @@ def _declared_wav_frames(stream: IO[bytes]) -> int | None:
     while len(chunk := stream.read(8)) == 8:
         name, size = struct.unpack("<4sI", chunk)
         if name == b"data":
-            # 0 and the largest numbers are what a program writes that streams and never comes back.
+            # Programs that stream, and never come back to fill in the size, write 0 or one of the largest numbers.
             return size // block if block and 0 < size < 0x7FFF_F000 else None
         body = stream.read(size) if name == b"fmt " else b""
         if name == b"fmt " and len(body) >= 16:
             tag, block = struct.unpack_from("<H", body)[0], struct.unpack_from("<H", body, 12)[0]
-            if tag not in (1, 3, 6, 7, 0xFFFE):  # in compressed kinds a block is more than one frame
+            if tag not in (1, 3, 6, 7, 0xFFFE):  # in compressed formats a block is more than one frame
                 return None
         stream.seek(size % 2 + (0 if body else size), io.SEEK_CUR)
     return None

@@ -1,7 +1,7 @@
 """Metrics of predictions, pure numpy. N utterances, C labels; labels and predictions are class indices (N,).
 
 `accuracy` is the field's WA, `balanced_accuracy` its UA. Intervals are 95% percentile bootstraps over
-utterances, stratified by true class: they hold for the speakers at hand and say nothing of others.
+utterances, stratified by true class: they describe the speakers measured and say nothing about others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Interval(Record):
-    """A value with its 95% bootstrap interval; low and high are None where too few rows allow one."""
+    """A value with its 95% bootstrap interval; low and high are None where none was computed."""
 
     value: float
     low: float | None = None
@@ -58,7 +58,7 @@ SHARES = {"50%": 0.5, "80%": 0.8}
 def confusion(truth: Array, guess: Array, labels: int) -> Array:
     """Return counts (C, C): row = true class, column = predicted class. Raises LsgmerError for no utterances."""
     if not len(truth):
-        raise LsgmerError("no utterances to measure; look at the split's counts in the validation report")
+        raise LsgmerError("no utterances to measure; check the split's counts in the validation report")
     return np.bincount(np.asarray(truth) * labels + np.asarray(guess), minlength=labels * labels).reshape(
         labels, labels
     )
@@ -80,7 +80,7 @@ def weighted_f1(truth: Array, guess: Array) -> float:
 
 
 def macro_f1(truth: Array, guess: Array) -> float:
-    """Return the plain mean F1 of the classes that are true or predicted at least once."""
+    """Return the unweighted mean F1 of the classes that are true or predicted at least once."""
     return float(_macro_f1(confusion(truth, guess, _span(truth, guess))))
 
 
@@ -92,7 +92,7 @@ def recall_per_class(truth: Array, guess: Array, names: Sequence[str]) -> dict[s
 
 
 def expected_calibration_error(truth: Array, probabilities: Array, bins: int) -> float:
-    """Return ECE: the mean distance of confidence (largest probability) from accuracy, over equal-width bins."""
+    """Return ECE: the mean gap between confidence (largest probability) and accuracy over equal-width bins."""
     weights, confidence, right = calibration_bins(truth, probabilities, bins)
     return float((weights * np.abs(confidence - right)).sum())
 
@@ -114,7 +114,7 @@ def calibration_bins(truth: Array, probabilities: Array, bins: int) -> tuple[Arr
 def selective_accuracy(correct: Array, score: Array, share: float) -> float:
     """Return the accuracy of the `share` of the utterances with the highest `score` (N,), rounded up.
 
-    Equal scores at the edge count in part, so that the order of the utterances does not matter.
+    Utterances tied at the threshold count fractionally, so that their order does not matter.
     """
     keep = int(np.ceil(share * len(score) - 1e-9))
     edge = np.sort(score)[len(score) - keep]
@@ -124,7 +124,7 @@ def selective_accuracy(correct: Array, score: Array, share: float) -> float:
 
 
 def risk_coverage(correct: Array, score: Array) -> tuple[Array, Array]:
-    """Return coverage and error rate, both (N,), when only the most trusted 1, 2 .. N utterances are answered."""
+    """Return coverage and error rate, both (N,), when only the 1, 2 .. N utterances of highest `score` are answered."""
     order = np.argsort(-score, kind="stable")
     answered = np.arange(1, len(order) + 1)
     return answered / len(order), np.cumsum(~correct[order].astype(bool)) / answered
@@ -141,8 +141,8 @@ def aurc(correct: Array, score: Array) -> float:
 def bootstrap_interval(truth: Array, guess: Array, resamples: int, seed: int) -> Interval:
     """Return balanced accuracy with its interval, which always includes the value.
 
-    Drawing utterances with replacement within each true class is drawing each row of the confusion matrix
-    from a multinomial of its own shares, so that is what is drawn.
+    Each row of the confusion matrix is drawn from a multinomial with the row's own shares, which is the same
+    as drawing utterances with replacement within each true class.
     """
     counts = confusion(truth, guess, _span(truth, guess))
     return around(float(_balanced_accuracy(counts)), _balanced_accuracy(_resample(counts, resamples, seed)))
@@ -151,7 +151,7 @@ def bootstrap_interval(truth: Array, guess: Array, resamples: int, seed: int) ->
 def paired_bootstrap(truth: Array, guess: Array, other: Array, resamples: int, seed: int) -> Interval:
     """Return balanced accuracy of `guess` minus that of `other`, with an interval from the same resamples of both.
 
-    Per true class an utterance counts +1, -1 or 0 for the difference: its resampled counts are a multinomial.
+    Each utterance adds +1, -1 or 0 to the difference; within a true class the resampled counts are multinomial.
     """
     outcome = (np.asarray(guess) == truth).astype(np.int64) - (np.asarray(other) == truth)  # (N,) in -1, 0, 1
     counts = confusion(truth, outcome + 1, max(_span(truth), 3))[:, :3]
@@ -168,9 +168,20 @@ def summarise(
     resamples: int = 1000,
     seed: int = 0,
 ) -> ModelMetrics:
-    """Return all metrics of `probabilities` (N, C) against `truth` (N,); `consistency` (N,) where the model has it.
+    """Return all metrics of a model's predictions on one set of utterances.
 
-    With `resamples` 0 the values stand without intervals. Raises LsgmerError for no utterances.
+    Args:
+        truth: the true class indices (N,).
+        probabilities: the predicted probabilities (N, C).
+        names: the C label names, in the order of the columns of `probabilities`.
+        consistency: the model's consistency score of each utterance (N,), where it has one.
+        bins: how many equal-width bins the calibration error has.
+        resamples: how many bootstrap resamples to draw; with 0, values have no intervals.
+        seed: the seed of the bootstrap.
+
+    Raises:
+        LsgmerError: there are no utterances.
+
     """
     guess = probabilities.argmax(1)
     counts = confusion(truth, guess, len(names))

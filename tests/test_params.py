@@ -32,11 +32,11 @@ def test_every_params_file_in_the_project_is_valid(file):
         ("corpus.name=iemocapp", r"corpus\.name: .*'sample'"),
         ("model.heads=5", r"heads \(5\) must divide width"),
         ("sample.shares={congruent: 0.5}", r"shares add up"),
-        ("corpus.label_map={ang: angre}", r"label_map leads to labels that are not in"),
+        ("corpus.label_map={ang: angre}", r"label_map maps to labels that are not in"),
         ("corpus.synthesize=[]", r"synthesize must be \[sample\]"),
         ("corpus.table=null", r"corpus: .*corpus sample is a table: name it in table"),
         ("corpus.columns.emotoin=e", r"corpus\.columns\.emotoin: unknown key; did you mean emotion\?"),
-        ("corpus.clips=wav", r"clips \(none, wav or mp4\) must be said for meld, and for no other corpus"),
+        ("corpus.clips=wav", r"clips \(none, wav or mp4\) must be set for meld, and for no other corpus"),
         ("corpus.by_plurality={a: b}", r"by_plurality is for iemocap only"),
         ("manifest.split=official", r"official is for corpora that publish a partition \(meld\), not for sample"),
         ("manifest.split=speakers", r"manifest\.split: .*'given', 'speaker', 'session' or 'official'"),
@@ -60,7 +60,7 @@ def test_a_random_split_by_utterance_is_refused_with_reason_and_remedy(name, fil
     assert "(got 'random" in str(caught.value).lower() or "(got 'utterance" in str(caught.value)
     for said in (
         "manifest.split: ",
-        "one speaker's voice on both sides",
+        "the same speakers on both sides",
         "about 12 points of accuracy on IEMOCAP",
         "no stage of the pipeline offers it",
         "set manifest.split to speaker or session",
@@ -77,11 +77,11 @@ def test_a_random_split_by_utterance_is_refused_with_reason_and_remedy(name, fil
         (
             "iemocap4",
             "corpus.table=t.csv",
-            r"corpus iemocap is read by its own layout: set table: null and columns: null",
+            r"corpus iemocap has its own layout: set table: null and columns: null",
         ),
         ("meld", "manifest.split=speaker", r"speaker would leak in meld, whose joint speakers .*split to official"),
         ("iemocap4", "manifest.split=official", r"partition \(meld\), not for iemocap"),
-        ("emodb", "corpus.clips=none", r"clips .* must be said for meld"),
+        ("emodb", "corpus.clips=none", r"clips .* must be set for meld"),
     ],
 )
 def test_what_a_corpus_does_not_have_is_refused(file, item, message):

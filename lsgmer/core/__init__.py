@@ -1,1 +1,1 @@
-"""What every room stands on: errors, paths, records, sections of params.yaml, hashes, processes, stages."""
+"""What every other room builds on: errors, paths, records, sections of params.yaml, hashes, processes, stages."""

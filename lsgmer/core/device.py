@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 def set_threads(count: int) -> None:
-    """Fix torch's thread counts and its deterministic algorithms: another count gives other bits."""
+    """Set torch's thread count and deterministic algorithms: another thread count gives different bits."""
     import torch
 
     torch.set_num_threads(count)
-    # The same switch as use_deterministic_algorithms, which imports torch's compiler for it: seconds per stage.
+    # Same effect as use_deterministic_algorithms, which would import torch's compiler: seconds per stage.
     torch.set_deterministic_debug_mode("error")
-    # It would also fill every fresh tensor, for code that reads memory it never wrote: 6% of a training step.
+    # The mode also fills every new tensor, to guard code that reads uninitialised memory: 6% of a training step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device for "auto", "cpu" or "cuda". Raises LsgmerError for a GPU that is not there."""
+    """Return the device for "auto", "cpu" or "cuda". Raises LsgmerError for cuda without a GPU."""
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():

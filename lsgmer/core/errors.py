@@ -1,4 +1,4 @@
-"""Every failure that a person can mend, as one exception type with the exit code of the README's table."""
+"""Every failure that a user can fix, as one family of exceptions with the exit codes of the README's table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
 
 
 class LsgmerError(Exception):
-    """Something a person can mend. The message names the file, row or field, the reason and the remedy."""
+    """A failure that the user can fix. The message names the file, row or field, the reason and the remedy."""
 
     exit_code = ExitCode.ERROR
 
@@ -35,7 +35,7 @@ class GateRejected(LsgmerError):
 
 
 class PackagingRefused(LsgmerError):
-    """The model may not be packaged: its gate did not pass or its hashes do not match."""
+    """The model cannot be packaged: its gate did not pass or its hashes do not match."""
 
     exit_code = ExitCode.REFUSED
 

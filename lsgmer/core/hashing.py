@@ -1,4 +1,4 @@
-"""Hashes of files and folders: sha256 for lineage, md5 as DVC takes it."""
+"""Hashes of files and folders: sha256 for lineage, md5 as DVC computes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def file_sha256(path: Path) -> str:
 
 
 def file_md5(path: Path) -> str:
-    """Return the md5 of a file's bytes: DVC's name for it."""
+    """Return the md5 of a file's bytes, as dvc.lock records it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -22,7 +22,7 @@ def file_md5(path: Path) -> str:
 def dvc_md5(path: Path) -> str:
     """Return what dvc.lock records for `path`: a file's md5, or a folder's `....dir`.
 
-    A folder's is the md5 of the JSON list of {"md5", "relpath"} of its files, sorted by relpath
+    A folder's hash is the md5 of the JSON list of {"md5", "relpath"} of its files, sorted by relpath
     (https://dvc.org/doc/user-guide/project-structure/internal-files).
     """
     if path.is_file():

@@ -1,4 +1,4 @@
-"""Where things stand in a workspace: the folder that holds dvc.yaml, params.yaml and data/."""
+"""Where things are in a workspace: the folder that holds dvc.yaml, params.yaml and data/."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Workspace:
 
     @property
     def lock(self) -> Path:
-        """DVC's record of what made what."""
+        """DVC's record of which inputs made which outputs."""
         return self.root / "dvc.lock"
 
     @property
     def state(self) -> Path:
-        """Ignored local state: champion pointer, promotion log, locks, scratch."""
+        """Local state that git ignores: champion pointer, promotion log, locks, scratch."""
         return self.root / ".lsgmer"
 
     @property
     def scratch(self) -> Path:
-        """Resumable work; safe to delete when nothing runs."""
+        """Unfinished work that can be resumed; safe to delete when nothing is running."""
         return self.state / "scratch"
 
     @property
@@ -60,12 +60,12 @@ class Workspace:
 
     @property
     def runs(self) -> Path:
-        """One folder of papers per scheduled run."""
+        """One folder of records per scheduled run."""
         return self.root / "runs"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
+    """Write `content` to `path` so that a reader sees the old file or the new one, never part of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

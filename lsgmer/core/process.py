@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import psutil
 
-# Set with setdefault: a person who wants the network or telemetry says so in the environment.
+# Defaults only: whoever wants the network or telemetry sets the variable in the environment.
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -20,7 +20,7 @@ ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
 
-OWNER = "LSGMER_OWNER"  # "pid:create_time" of the flow that started this, if one did
+OWNER = "LSGMER_OWNER"  # "pid:create_time" of the flow that started this process, if one did
 
 
 def apply_environment() -> None:
@@ -35,7 +35,7 @@ def identity(pid: int) -> str:
 
 
 def is_alive(name: str) -> bool:
-    """Say whether the process that `identity` named still runs (a zombie does not)."""
+    """Return whether the process that `identity` named is still running (a zombie is not)."""
     pid, _, _ = name.partition(":")
     try:
         return identity(int(pid)) == name and psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
@@ -58,7 +58,7 @@ def end_tree(name: str, grace_s: float = 3.0) -> None:
 
 
 def unless_gone(action: Callable[[], object]) -> None:
-    """Do `action` to a process; nothing if the process is gone."""
+    """Call `action` on a process; do nothing if the process is gone."""
     try:
         action()
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, otherwise lines that the flow understands."""
+"""Progress of long work: a bar on a terminal, otherwise lines that the flow parses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every room's nouns are made of: records, labels, encoder specs. Imports neither torch nor pandas."""
+"""The types that all rooms share: records, labels, encoder specs. Imports neither torch nor pandas."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODALITIES: tuple[Modality, ...] = ("audio", "text")
 
 
 def canonical_json(value: Any) -> str:
-    """Return `value` as JSON with one spelling: sorted keys, no spaces, no NaN."""
+    """Return `value` as canonical JSON: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -45,14 +45,14 @@ R = TypeVar("R", bound=Record)
 
 
 class Label(Record):
-    """One emotion: its name and a short description, which starts the label embedding."""
+    """One emotion: its name and a short description, which initialises the label embedding."""
 
     name: Annotated[str, Field(min_length=1)]
     description: Annotated[str, Field(min_length=1)]
 
 
 class Labels(Record):
-    """The ordered emotions of a corpus. Order is meaning: index i is logit i everywhere."""
+    """The ordered emotions of a corpus. Order matters: index i is logit i everywhere."""
 
     items: tuple[Label, ...]
 
@@ -77,7 +77,7 @@ class Labels(Record):
 
 
 class EncoderSpec(Record):
-    """What made a feature: enough to make it again, and nothing that may differ without changing it."""
+    """What made a feature: enough to rebuild the encoder, and nothing that can differ without changing the feature."""
 
     modality: Modality
     kind: str
@@ -99,7 +99,15 @@ class EncoderSpec(Record):
 def read_record(path: Path, kind: type[R], remedy: str, failure: type[LsgmerError] = LsgmerError) -> R:
     """Read the JSON file `path` as a `kind`.
 
-    Raises `failure`, which names the file, what is wrong with it and the `remedy`, when it is absent or not a `kind`.
+    Args:
+        path: the JSON file.
+        kind: the class of Record that it should hold.
+        remedy: what the user can do about a missing or bad file; ends the error message.
+        failure: the class of exception to raise.
+
+    Raises:
+        LsgmerError: as `failure`; the file is missing or not a `kind`. The message says what is wrong with it.
+
     """
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
@@ -110,7 +118,7 @@ def read_record(path: Path, kind: type[R], remedy: str, failure: type[LsgmerErro
 
 
 def first_problem(error: Exception) -> str:
-    """Return a line about `error`; of a pydantic error the field and what is wrong with it."""
+    """Return one line about `error`; for a pydantic error, the first bad field and what is wrong with it."""
     if isinstance(error, ValidationError):
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))

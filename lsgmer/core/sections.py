@@ -1,4 +1,4 @@
-"""Sections of params.yaml as strict frozen models, and the plain values they are read from. A typo names the key."""
+"""Sections of params.yaml as strict frozen models, and the plain values they are read from. Errors name the key."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ S = TypeVar("S", bound=Section)
 
 
 class Sections(Section):
-    """The sections of params.yaml that a stage reads, and no others. `Part[...]` marks one read in part."""
+    """The sections of params.yaml that a stage reads, and no others. `Part[...]` marks one read only in part."""
 
     @classmethod
     def keys(cls) -> tuple[str, ...]:
-        """Return what is read, as dvc.yaml's `params:` has it: "section", or "section.key" for a part of one."""
+        """Return what is read, as `params:` in dvc.yaml lists it: "section", or "section.key" for part of one."""
         found: list[str] = []
         for name, (kind, is_part) in cls._kinds().items():
             found += [f"{name}.{info.alias or key}" for key, info in kind.model_fields.items()] if is_part else [name]
@@ -50,7 +50,7 @@ class Sections(Section):
 
     @classmethod
     def pick(cls, content: dict[str, Any]) -> dict[str, Any]:
-        """Return those values of `content` that are read; whatever else is in it is not looked at."""
+        """Return the values of `content` that are read, ignoring everything else in it."""
         picked: dict[str, Any] = {}
         for name, (kind, is_part) in cls._kinds().items():
             if name in content:
@@ -62,7 +62,7 @@ class Sections(Section):
 
     @classmethod
     def of(cls, params: Sections) -> Self:
-        """Return these sections out of `params`, which holds them all, each at least as wide."""
+        """Return these sections taken from `params`, which has all of them, each with at least these keys."""
         fields = cls.model_fields.items()
         return cls.model_validate({info.alias or name: getattr(params, name) for name, info in fields})
 
@@ -96,7 +96,7 @@ class SeededParams(ComputeParams):
 
 
 class RuntimeParams(SeededParams):
-    """Seed, threads, device and precision: what else decides the bits of a result."""
+    """Seed, threads, device and precision: everything that can change the bits of a result."""
 
     mixed_precision: Literal["no", "fp16", "bf16"]
 
@@ -124,9 +124,9 @@ def read_sections(path: Path, kind: type[G]) -> G:
 
 
 def merge_layers(base: Path, file: Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the plain values of `base`, `file` laid over it, and `overrides` ("section.key=value") over both.
+    """Return the plain values of `base`, overlaid with `file` and then with `overrides` ("section.key=value").
 
-    Raises ParamsError for an unreadable file; keys are checked by whoever parses the result.
+    Raises ParamsError for an unreadable file; keys are checked when the result is parsed.
     """
     content = read_yaml(base)
     if file is not None:
@@ -186,12 +186,12 @@ def explain(item: Any, model: type[BaseModel]) -> str:
     if item["type"] == "missing":
         return f"{key}: missing"
     message = item["msg"].removeprefix("Value error, ")
-    got = "" if isinstance(item["input"], dict) else f" (got {item['input']!r:.80})"  # a whole section says nothing
+    got = "" if isinstance(item["input"], dict) else f" (got {item['input']!r:.80})"  # a whole section would not help
     return f"{key or 'params'}: {message}{got}"
 
 
 def _allowed_keys(location: Sequence[str], model: Any) -> list[str]:
-    """Return the keys that the section of `model` at `location` knows; a mapping's own keys are free names."""
+    """Return the keys that `model` allows at `location`; the keys of a mapping can be any names."""
     for part in location:
         if get_origin(model) is dict:
             model = get_args(model)[1]
@@ -206,10 +206,10 @@ def _allowed_keys(location: Sequence[str], model: Any) -> list[str]:
 
 
 def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with every key of every section of `top` in place of its own.
+    """Return `base` with every key that `top` sets, section by section, replaced by its value.
 
-    A key's value is replaced whole, never merged: `corpus.label_map` of `top` is all of the label map, so that
-    no leftover of another corpus stays in it. Neither argument is changed; unknown keys fail on parsing.
+    A value is replaced whole, never merged: `corpus.label_map` in `top` becomes the whole label map, so that
+    nothing of another corpus's map is left in it. Neither argument is changed; unknown keys fail on parsing.
     """
     result = {name: dict(section) if isinstance(section, dict) else section for name, section in base.items()}
     for name, section in top.items():
@@ -219,10 +219,10 @@ def overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 
 
 def rebase(content: dict[str, Any], root: Path, folder: Path) -> dict[str, Any]:
-    """Return `content` with folders that lie relative to `root` spelled relative to `folder`.
+    """Return `content` with paths that are relative to `root` rewritten relative to `folder`.
 
-    The corpus folder is, unless it is made in the workspace itself (data/raw/NAME of a synthesized corpus);
-    so is an encoder's folder. Hub ids, packages and absolute paths stay as they are.
+    These are the encoders' folders and the corpus folder, unless the workspace itself makes the corpus
+    (data/raw/NAME of a synthesized corpus). Hub ids, packages and absolute paths are left unchanged.
     """
     result = {name: dict(section) if isinstance(section, dict) else section for name, section in content.items()}
     corpus = result["corpus"]

@@ -1,4 +1,4 @@
-"""The state of the source and of the libraries: which code made something."""
+"""Which code made something: the state of the source tree and the versions of the libraries."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class SourceState(Record):
 SOURCE_FOLDERS = ("lsgmer", "serving", "flows")
 SOURCE_FILES = ("dvc.yaml", "pyproject.toml", "requirements.lock")
 VERSIONED = ("torch", "torchaudio", "transformers", "numpy", "scikit-learn", "accelerate", "safetensors", "soundfile")
-ORIGIN = Path(".lsgmer/origin.json")  # in a workspace that got a copy of the source: whose copy
+ORIGIN = Path(".lsgmer/origin.json")  # in a workspace with a copied source tree: the state of the original
 
 
 def library_versions(names: tuple[str, ...] = VERSIONED) -> dict[str, str]:
-    """Return the installed version of each library that decides the bits of a result."""
+    """Return the installed version of each library that can change the bits of a result."""
     return {name: metadata.version(name) for name in names}
 
 
 def source_files(root: Path) -> list[Path]:
-    """Return the files that make up the program, sorted: code, page and pipeline, but no tests."""
+    """Return the files that make up the program, sorted: code, web page and pipeline, without tests."""
     found = [root / name for name in SOURCE_FILES if (root / name).is_file()]
     for folder in SOURCE_FOLDERS:
         found += [p for p in (root / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
@@ -59,7 +59,7 @@ def source_state(root: Path) -> SourceState:
 
 
 def commit_state(root: Path, commit: str) -> str | None:
-    """Return the digest of the source as `commit` has it, the same that `source_state` takes; None if unknown here."""
+    """Return the digest of the source at `commit`, computed as in `source_state`; None if the commit is unknown."""
     origin = root / ORIGIN
     where = Path(__file__).parents[2] if origin.is_file() else root
     if _git(where, "cat-file", "-e", f"{commit}^{{commit}}") is None:
@@ -76,7 +76,7 @@ def commit_state(root: Path, commit: str) -> str | None:
 
 
 def _present(root: Path, commit: str) -> list[str]:
-    """Return which of the source's folders and files `commit` has: git archive fails on any that it has not."""
+    """Return which of the source's folders and files `commit` has: git archive fails on a missing one."""
     names = _git(root, "ls-tree", "--name-only", commit, "--", *SOURCE_FOLDERS, *SOURCE_FILES)
     return (names or "").splitlines()
 

@@ -1,4 +1,4 @@
-"""How a stage runs: alone in its workspace, with its own parameters, and never as an orphan."""
+"""How a stage runs: one at a time in a workspace, with only the parameters it reads, never as an orphan process."""
 
 from __future__ import annotations
 
@@ -21,15 +21,27 @@ from lsgmer.core.sections import G, read_sections
 
 
 def run_stage(name: str, body: Callable[[Workspace, G], None], needs: type[G]) -> None:
-    """Run a stage's `body` in the current folder, with the sections of params.yaml that `needs` names."""
+    """Run a stage in the current folder, a workspace, with the sections of params.yaml that it reads.
+
+    An LsgmerError or OSError raised by `body` becomes a message on stderr and an exit code: see `guarded`.
+
+    Args:
+        name: the stage's name in dvc.yaml, used for its lock file and its messages.
+        body: the stage itself; called with the workspace and the parsed sections.
+        needs: the Sections model of what the stage reads; all other sections are ignored.
+
+    Raises:
+        SystemExit: the stage failed or was interrupted.
+
+    """
     guarded(name, lambda workspace: body(workspace, read_sections(workspace.params, needs)))
 
 
 def guarded(name: str, body: Callable[[Workspace], None]) -> None:
-    """Run `body` in the current folder and exit with its code.
+    """Run `body` in the current folder; if it fails, print why and exit with the error's code.
 
-    Holds the stage's lock (ending an orphan that still holds it), watches that whoever started the stage
-    is alive, and turns an LsgmerError or a full disk into a message and an exit code.
+    Holds the stage's lock (ending an orphan that still holds it), stops when whoever started the stage is
+    gone, and turns an LsgmerError or an OSError, such as a full disk, into a message and an exit code.
     """
     apply_environment()
     workspace = Workspace.here()
@@ -44,13 +56,13 @@ def guarded(name: str, body: Callable[[Workspace], None]) -> None:
         print(f"{name}: error: {error}. {_remedy(error, workspace)}", file=sys.stderr, flush=True)
         sys.exit(ExitCode.ERROR)
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; run the same command again to go on", file=sys.stderr, flush=True)
+        print(f"{name}: interrupted; run the same command again to resume", file=sys.stderr, flush=True)
         sys.exit(130)
 
 
 @contextmanager
 def _stage_lock(workspace: Workspace, name: str) -> Iterator[None]:
-    """Hold STAGE.lock; STAGE.json names the holder and its owner, so that an orphan can be told from a run."""
+    """Hold STAGE.lock; STAGE.json names the holder and its owners, which tells an orphan apart from a live run."""
     workspace.scratch.mkdir(parents=True, exist_ok=True)
     lock = FileLock(workspace.scratch / f"{name}.lock")
     note = workspace.scratch / f"{name}.json"
@@ -75,15 +87,15 @@ def _end_orphan(note: Path, name: str) -> None:
         return
     if all(is_alive(owner) for owner in holder["owners"]):
         raise LsgmerError(
-            f"stage {name} already runs here (process {holder['process'].partition(':')[0]}); "
-            "wait for it, or end it, then run this again"
+            f"stage {name} is already running here (process {holder['process'].partition(':')[0]}); "
+            "wait for it or end it, then run this again"
         )
-    print(f"{name}: ending a leftover of a killed run (process {holder['process']})", file=sys.stderr, flush=True)
+    print(f"{name}: ending process {holder['process']}, left over from a killed run", file=sys.stderr, flush=True)
     end_tree(holder["process"])
 
 
 def _owners() -> list[str]:
-    """Return who must be alive for this stage to make sense: its parent (DVC or a shell) and its flow."""
+    """Return the processes without which this stage should end: its parent (DVC or a shell) and its flow."""
     owners = [identity(os.getppid())] if os.getppid() > 1 else []
     if os.environ.get(OWNER):
         owners.append(os.environ[OWNER])
@@ -91,7 +103,7 @@ def _owners() -> list[str]:
 
 
 def _watch_owner() -> None:
-    """End this process when its parent or its flow is gone: work so far is in scratch, nothing is lost."""
+    """End this process when its parent or its flow is gone; finished work is in scratch, so nothing is lost."""
     owners = _owners()
 
     def watch() -> None:
@@ -111,4 +123,4 @@ def _remedy(error: OSError, workspace: Workspace) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         kept = f"finished work is kept in {workspace.scratch}"
         return f"The disk is full: free some space, then run the same command again; {kept}"
-    return "Mend this, then run the same command again"
+    return "Fix this, then run the same command again"

@@ -1,1 +1,1 @@
-"""The corpora: one file each, which turns what is on disk into utterances and rejected rows."""
+"""The corpora: one file each, which turns the files on disk into utterances and rejected rows."""

@@ -1,4 +1,4 @@
-"""What corpus readers share: labels from a corpus's own words, mended text, corpora that are a folder of files."""
+"""What corpus readers share: labels from a corpus's own words, repaired text, corpora that are a folder of files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.corpora.params import CorpusParams
 from lsgmer.manifests.utterance import LEFT_OUT, CorpusReading, RejectedRow, Utterance
 
-SHOWN = 40  # characters of a bad cell that a reason repeats
+SHOWN = 40  # how many characters of a bad cell a reason quotes
 
 
 class Unfit(Exception):
@@ -28,28 +28,28 @@ def label_of(raw: str, params: CorpusParams) -> str:
     return mapped
 
 
-# U+0081, 8D, 8F, 90 and 9D are no character in cp1252; they stay, and validation puts the row aside.
+# U+0081, 8D, 8F, 90 and 9D are not characters in cp1252; they are kept, and validation quarantines the row.
 MENDED = {byte: bytes([byte]).decode("cp1252", errors="ignore") or chr(byte) for byte in range(0x80, 0xA0)}
 
 
 def mend(text: str) -> str:
     """Return `text` with each C1 control (U+0080 to U+009F, never written on purpose) as the cp1252 character it was.
 
-    Mend before stripping or splitting: Python takes U+0085, cp1252's ellipsis, for a space.
+    Call this before stripping or splitting: Python takes U+0085, cp1252's ellipsis, for a space.
     """
     return text.translate(MENDED)
 
 
 def read_files(root: Path, folder: str, make: Callable[[str], Utterance]) -> CorpusReading:
-    """Put the name without suffix of every WAV file in `root`/`folder` to `make`, which raises Unfit.
+    """Call `make` with the name, without suffix, of every WAV file in `root`/`folder`; collect what it returns.
 
-    The companions that macOS leaves (`._NAME.wav`) are no audio and are passed over. Raises LsgmerError when
-    the folder is missing or holds no WAV file.
+    A file for which `make` raises Unfit is rejected. macOS's companion files (`._NAME.wav`) are not audio and
+    are skipped. Raises LsgmerError when the folder is missing or holds no WAV file.
     """
     names = sorted(file.stem for file in (root / folder).glob("*.wav") if not file.name.startswith("._"))
     if not names:
         raise LsgmerError(
-            f"{root / folder}: no such folder, or no .wav file in it; set corpus.path to what holds {folder}/"
+            f"{root / folder}: no such folder, or no .wav file in it; set corpus.path to the parent of {folder}/"
         )
     utterances: list[Utterance] = []
     rejected: list[RejectedRow] = []

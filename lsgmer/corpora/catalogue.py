@@ -1,6 +1,6 @@
-"""What is known of each corpus before it is at hand: layout, licence, how to get it, and what must be in it.
+"""What is known about each corpus before anyone has it: layout, licence, how to get it, and what it must contain.
 
-Nothing is imported here, so that `lsgmer corpora` answers at once. The readers are in lsgmer.corpora.
+Nothing heavy is imported here, so that `lsgmer corpora` answers at once. lsgmer.corpora.readers lists the readers.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class CorpusRecord:
-    """One corpus. `layout` is relative to corpus.path; `counts` are rows by the corpus's own emotion word.
+    """One corpus. `layout` is relative to corpus.path; `counts` are rows by the corpus's own word for the emotion.
 
-    `params` are the ready parameter files; `counts` is empty where the corpus is whatever a person brings.
+    `params` are the ready parameter files; `counts` is empty where the user brings the corpus.
     """
 
     name: str
@@ -67,8 +67,8 @@ RECORDS: dict[str, CorpusRecord] = {
                 "Session{1..5}/dialog/transcriptions/DIALOG.txt",
                 "Session{1..5}/sentences/wav/DIALOG/UTTERANCE.wav",
             ),
-            licence="by agreement with USC, research only; nothing of it may be passed on",
-            obtain="ask for it at https://sail.usc.edu/iemocap/ and unpack; corpus.path is IEMOCAP_full_release",
+            licence="by agreement with USC, research only; it may not be passed on",
+            obtain="request it at https://sail.usc.edu/iemocap/ and unpack; corpus.path is IEMOCAP_full_release",
             params=("params/iemocap4.yaml", "params/iemocap6.yaml"),
             counts={
                 "xxx": 2507,

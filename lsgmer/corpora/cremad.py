@@ -31,9 +31,9 @@ SENTENCES = {
 
 
 def read(params: CorpusParams, root: Path) -> CorpusReading:
-    """Read the file names in `root`/AudioWAV, and the actors' sex where VideoDemographics.csv stands in `root`.
+    """Read the file names in `root`/AudioWAV, and the actors' sex if VideoDemographics.csv is in `root`.
 
-    Raises LsgmerError when there is no file, or a table of actors without their numbers and sex.
+    Raises LsgmerError when there is no file, or the table of actors lacks their ids or their sex.
     """
     sexes = _sexes(root / ACTORS)
     return read_files(root, "AudioWAV", lambda name: _utterance(name, params, sexes))

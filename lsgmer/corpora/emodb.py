@@ -10,7 +10,7 @@ from lsgmer.corpora.params import CorpusParams
 from lsgmer.manifests.utterance import CorpusReading, Utterance
 
 NAME = re.compile(r"(\d\d)([ab]\d\d)([A-Z])([a-z])")
-# The letter is of the German word (Wut, Langeweile, ...). It is trusted; side tables that circulate are not.
+# The letter is that of the German word (Wut, Langeweile, ...). It alone decides: tables found elsewhere are not read.
 EMOTIONS = {
     "W": "anger",
     "L": "boredom",

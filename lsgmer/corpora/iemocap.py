@@ -1,6 +1,6 @@
 """IEMOCAP, as USC releases it: SessionN/dialog/{EmoEvaluation,transcriptions}/*.txt and SessionN/sentences/wav.
 
-Every labelled turn becomes an utterance or is rejected by its id. Nothing is cut: each turn has a file of its own.
+Every labelled turn becomes an utterance or is rejected by its id. No audio is cut: each turn has its own file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lsgmer.manifests.utterance import CorpusReading, Note, RejectedRow, Utteran
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 TURN = re.compile(rf"\[{NUMBER} - {NUMBER}\]\t(\S+)\t(\w+)\t\[{NUMBER}, {NUMBER}, {NUMBER}\]\s*")
-VOTE = re.compile(r"C-E\d+:\t([^\t]*)")  # an evaluator's words; C-F1 and C-M1 are the actors about themselves
+VOTE = re.compile(r"C-E\d+:\t([^\t]*)")  # an evaluator's words; C-F1 and C-M1 are the actors rating themselves
 SAID = re.compile(r"([^\s\[]+)\s*\[[^\]]*\]:(.*)")
 # The speaker is the letter of the last part; the letter after the session says who wore the sensors.
 ID = re.compile(r"(Ses(\d\d)[FM]_(impro|script)\w*)_([FM])\d+")
@@ -51,7 +51,7 @@ class _Found:
 
 
 def read(params: CorpusParams, root: Path) -> CorpusReading:
-    """Read the release in folder `root` (IEMOCAP_full_release); a part of its sessions is enough.
+    """Read the release in folder `root` (IEMOCAP_full_release); some of its sessions are enough.
 
     Raises LsgmerError when there is no session, or one without evaluations.
     """
@@ -77,7 +77,7 @@ def parse_turns(content: str) -> tuple[list[Turn], list[str]]:
     """Return the turns of an EmoEvaluation file in its order, and the lines that begin one but cannot be read."""
     turns: list[Turn] = []
     unreadable: list[str] = []
-    for line in content.split("\n"):  # not splitlines: to it U+0085 ends a line
+    for line in content.split("\n"):  # not splitlines, for which U+0085 ends a line
         matched = TURN.fullmatch(line)
         if matched:
             start, end, name, word, *numbers = matched.groups()
@@ -93,7 +93,7 @@ def parse_turns(content: str) -> tuple[list[Turn], list[str]]:
 
 
 def plurality(votes: Sequence[str]) -> str | None:
-    """Return the word with more votes than any other, or None: a tie decides nothing."""
+    """Return the word with more votes than any other, or None for a tie."""
     ranked = Counter(votes).most_common(2)
     if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
         return None
@@ -143,7 +143,7 @@ def _utterance(
         word = chosen
         tags.add("by_plurality")
     return Utterance(
-        emotion=label_of(word, params),  # first: a turn left out on purpose is no defect, whatever else it lacks
+        emotion=label_of(word, params),  # first: a turn left out on purpose is not a defect, whatever else it lacks
         id=turn.id,
         corpus=params.name,
         speaker=f"Ses{matched[2]}_{matched[4]}",
@@ -171,7 +171,7 @@ def _audio(name: str, dialogue: str, session: Path) -> str:
 
 
 def _texts(path: Path) -> dict[str, str] | None:
-    """Return each turn's words as Latin-1 has them, or None without a file. Bare `M:` lines are no turns."""
+    """Return each turn's words, decoded as Latin-1, or None without a file. Bare `M:` lines are not turns."""
     if not path.is_file():
         return None
     lines = (SAID.fullmatch(line.rstrip("\r")) for line in path.read_text(encoding="latin-1").split("\n"))

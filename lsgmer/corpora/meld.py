@@ -1,7 +1,7 @@
 """MELD, as its authors publish it: a CSV per split, and the clips as WAV files where audio is asked for.
 
-The official partition shares its speakers: `manifest.split: official` says so in every verdict. Audio is joined
-from the CSV, since the folders of clips hold about 90 that no row knows.
+The official partition shares speakers between splits: under `manifest.split: official` that is a warning. Audio is
+looked up from the CSV's rows, since the clip folders hold about 90 clips that no row names.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from lsgmer.corpora.params import CorpusParams
 from lsgmer.corpora.tabular import Row, read_rows
 from lsgmer.manifests.utterance import CorpusReading, Note, RejectedRow, Utterance
 
-# The official name of each split, which ids and folders of clips carry: dialogue numbers restart in each.
+# The official name of each split, which is part of ids and of the clips' folders: dialogue numbers restart in each.
 OFFICIAL: dict[str, Split] = {"train": "train", "dev": "valid", "test": "test"}
 TABLE = "{}_sent_emo.csv"
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID", "Season", "Episode")
 JOINT = re.compile(r" and |/|&|,|^All$|^Both$")  # "Joey and Chandler": several voices under one name
-# Clips of MELD.Raw that are not the utterance they are named for. The row keeps its words and loses its audio.
+# Clips of MELD.Raw that are not the utterance they are named for. The row keeps its words but not its audio.
 FAULTY_CLIPS = {
     ("train", 125, 3): "the clip is corrupt",
     ("train", 309, 0): "the clip is wrongly cut: 41 s",
@@ -124,7 +124,7 @@ def _utterance(row: Row, official: str, params: CorpusParams) -> Utterance:
 
 
 def _faults(row: Row, official: str, utterance: Utterance, params: CorpusParams) -> list[str]:
-    """Return what was done to the row, in words that are equal for equal faults."""
+    """Return what was done to the row, in the same words for the same fault."""
     found = []
     if any(mend(row.cells[name]) != row.cells[name] for name in COLUMNS):
         found.append("text mended: Windows-1252 characters that stood as U+0080 to U+009F")

@@ -1,6 +1,6 @@
-"""MELD's video clips become WAV files, once and before any run: `lsgmer import-meld MELD.Raw FOLDER`.
+"""Convert MELD's video clips to WAV files, once and before any run: `lsgmer import-meld MELD.Raw FOLDER`.
 
-The program ffmpeg decodes them. Interrupted, it goes on where it was: a clip is there wholly or not at all.
+ffmpeg decodes them. An interrupted import resumes where it was, since every clip is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What came of an import: clips made now, clips that were there, known faulty ones, and failures by clip."""
+    """The result of an import: clips made now, clips already there, known faulty ones, and failures by clip."""
 
     made: int
     there: int
@@ -58,9 +58,9 @@ def import_clips(source: Path, destination: Path) -> Imported:
     """
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
-        raise LsgmerError("ffmpeg is not on the PATH; it decodes the clips: install it, then run the same again")
+        raise LsgmerError("ffmpeg is not on the PATH; it decodes the clips: install it, then run this again")
     if destination.resolve() == source.resolve():
-        raise LsgmerError(f"{destination}: give another folder than the source, which stays as it is")
+        raise LsgmerError(f"{destination}: give another folder than the source, which is left unchanged")
     clips, faulty = _clips(source, destination)
     for official in OFFICIAL:
         (destination / "wav" / official).mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def import_clips(source: Path, destination: Path) -> Imported:
 
 
 def _clips(source: Path, destination: Path) -> tuple[list[Clip], int]:
-    """Return the clips that the CSVs name, and how many of those that are known to be faulty were passed over."""
+    """Return the clips that the CSVs name, and how many were skipped because they are known to be faulty."""
     clips: list[Clip] = []
     faulty = 0
     for official, folder in FOLDERS.items():
@@ -93,7 +93,7 @@ def _clips(source: Path, destination: Path) -> tuple[list[Clip], int]:
 
 def _convert_all(ffmpeg: str, clips: Sequence[Clip]) -> Iterator[str | None]:
     """Yield for each clip, in order, None or why it failed, with progress."""
-    pool = ThreadPoolExecutor(cores())  # threads: the work is in ffmpeg's processes
+    pool = ThreadPoolExecutor(cores())  # threads: ffmpeg's processes do the work
     try:
         yield from track(pool.map(lambda clip: _convert(ffmpeg, clip), clips), len(clips), "clips")
     finally:
@@ -122,9 +122,9 @@ def _write_failures(path: Path, failures: dict[str, str]) -> None:
 
 
 def announce(source: Path, destination: Path) -> int:
-    """Import, say what came of it, and return the exit code: 1 when a clip failed. Raises LsgmerError."""
+    """Import, print the result, and return the exit code: 1 when a clip failed. Raises LsgmerError."""
     done = import_clips(source, destination)
-    print(f"{done.made} clips made, {done.there} were there, {done.faulty} known to be faulty passed over", flush=True)
+    print(f"{done.made} clips made, {done.there} already there, {done.faulty} known to be faulty skipped", flush=True)
     for name, reason in sorted(done.failures.items()):
         print(f"failed: {name}: {reason}", flush=True)
     if done.failures:

@@ -41,9 +41,9 @@ class CorpusParams(CorpusContents):
     """Which corpus, where, and what its labels mean.
 
     `path` is the folder DVC versions; the table and all audio lie inside it. `synthesize` is what the
-    sample stage makes: ["sample"] for the sample corpus, [] for any other. `table` and `columns` are of the
-    corpora that are a table, `clips` of MELD (where its audio comes from; none: text only) and `by_plurality`
-    of IEMOCAP (the evaluators' word: raw word that an undecided turn gets). With `features_only` a table's row needs
+    stage `sample` makes: ["sample"] for the sample corpus, [] for any other. `table` and `columns` apply to
+    corpora that are a table, `clips` to MELD (where its audio comes from; none: text only) and `by_plurality`
+    to IEMOCAP (the evaluators' word: the word that an undecided turn gets). With `features_only` a table's row needs
     neither audio nor text: its features are precomputed.
     """
 
@@ -61,7 +61,7 @@ class CorpusParams(CorpusContents):
         unknown = {raw: to for raw, to in self.label_map.items() if to is not None and to not in names}
         if unknown:
             raise ValueError(
-                f"label_map leads to labels that are not in `labels`: {unknown}; labels are {sorted(names)}"
+                f"label_map maps to labels that are not in `labels`: {unknown}; labels are {sorted(names)}"
             )
         if self.synthesize != (("sample",) if self.name == "sample" else ()):
             raise ValueError("synthesize must be [sample] when name is sample, and [] otherwise")
@@ -73,9 +73,9 @@ class CorpusParams(CorpusContents):
         if self.name in TABLES and not all(tables):
             raise ValueError(f"corpus {self.name} is a table: name it in table, and its columns in columns")
         if self.name not in TABLES and any(tables):
-            raise ValueError(f"corpus {self.name} is read by its own layout: set table: null and columns: null")
+            raise ValueError(f"corpus {self.name} has its own layout: set table: null and columns: null")
         if (self.clips is not None) != (self.name == "meld"):
-            raise ValueError("clips (none, wav or mp4) must be said for meld, and for no other corpus")
+            raise ValueError("clips (none, wav or mp4) must be set for meld, and for no other corpus")
         if self.by_plurality and self.name != "iemocap":
             raise ValueError("by_plurality is for iemocap only")
         if self.features_only and self.name != "table":
@@ -106,6 +106,6 @@ def demand_split_fits(corpus: CorpusParams, manifest: ManifestParams) -> None:
         )
     if manifest.split == "speaker" and corpus.name == "meld":
         raise ValueError(
-            "manifest.split: speaker would leak in meld, whose joint speakers (Joey and Chandler) are voices of "
-            "others too; set manifest.split to official"
+            "manifest.split: speaker would leak in meld, whose joint speakers (Joey and Chandler) include the "
+            "voices of others; set manifest.split to official"
         )

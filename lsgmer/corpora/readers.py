@@ -1,4 +1,4 @@
-"""The corpora: one file each, which turns what stands on disk into Utterances and rejected rows."""
+"""The corpus readers by name: each turns the files on disk into utterances and rejected rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lsgmer.manifests.utterance import CorpusReading
 
 Reader = Callable[[CorpusParams, Path], CorpusReading]
 CORPORA: dict[str, Reader] = {
-    "sample": table.read,  # corpora/sample.py writes an ordinary table
+    "sample": table.read,  # corpora/synthetic/generate.py writes an ordinary table
     "table": table.read,
     "iemocap": iemocap.read,
     "meld": meld.read,
@@ -25,7 +25,7 @@ CORPORA: dict[str, Reader] = {
 def read_corpus(params: CorpusParams, root: Path) -> CorpusReading:
     """Read the corpus in folder `root` (workspace root / corpus.path).
 
-    Raises LsgmerError when the folder or the table is missing or unreadable, or when no row is of use.
+    Raises LsgmerError when the folder or the table is missing or unreadable, or when no row can be used.
     """
     if not root.is_dir():
         remedy = "run `dvc repro sample` to make it" if params.synthesize else "set corpus.path in params.yaml"

@@ -1,4 +1,4 @@
-"""Bring your own: a CSV, TSV or Parquet table with a row per utterance, beside its audio."""
+"""Bring your own: a CSV, TSV or Parquet table with a row per utterance, and audio in the same folder."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from lsgmer.manifests.utterance import CorpusReading, RejectedRow, Utterance
 def read(params: CorpusParams, root: Path) -> CorpusReading:
     """Read `params.table` in folder `root`; every row becomes an utterance or a rejected row with its reason.
 
-    Audio paths are relative to the table's folder and must stay inside `root`; whether the files exist and
-    decode is validation's question. Raises LsgmerError for a missing or unreadable table or column.
+    Audio paths are relative to the table's folder and must stay inside `root`; validation checks
+    whether the files exist and decode. Raises LsgmerError for a missing or unreadable table or column.
     """
     table, columns = params.table, params.columns
     if table is None or columns is None:
@@ -104,7 +104,7 @@ def _demand(cell: Mapping[str, str | None], field: str, columns: ColumnParams) -
 
 
 def _inside(audio: str, table: str) -> str:
-    """Return the audio's path relative to the corpus folder, normalised. Raises Unfit when it leads out."""
+    """Return the audio's path relative to the corpus folder, normalised. Raises Unfit when it leads outside."""
     if "\0" in audio:
         raise Unfit("audio path holds a NUL character")
     path = posixpath.normpath(posixpath.join(posixpath.dirname(Path(table).as_posix()), audio))
@@ -154,7 +154,7 @@ def _split(cell: str | None) -> Split | None:
 
 
 def _generated_id(audio: str | None, start_s: Seconds | None, row: str) -> str:
-    """Return an id that stays when rows are added: the audio's path without suffix, and where the cut starts."""
+    """Return an id that is stable when rows are added: the audio's path without suffix, and where the cut starts."""
     if audio is None:
         return row.replace(" ", "-")
     stem = posixpath.splitext(audio)[0]

@@ -1,4 +1,4 @@
-"""A table's rows as text cells: CSV, TSV and Parquet read alike, and odd rows are told, not dropped."""
+"""A table's rows as text cells: CSV, TSV and Parquet are read alike, and malformed rows are reported, not dropped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: `name` says where it stands, `cells` maps column to text; `problem` if it could not be split."""
+    """One row: `name` says where it is, `cells` maps column to text; `problem` is set if it could not be split."""
 
     name: str
     cells: dict[str, str] = field(default_factory=dict)
@@ -26,7 +26,7 @@ class Row:
 def read_rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
     """Return the header and the rows of `path`, by its suffix: .csv, .tsv or .parquet.
 
-    Row numbers are a spreadsheet's: in CSV the header is row 1; in Parquet the first row is row 1.
+    Rows are numbered as in a spreadsheet: in CSV the header is row 1; in Parquet the first row is row 1.
     Raises LsgmerError for a missing, empty or unreadable table, or a column name used twice.
     """
     if not path.is_file():
@@ -37,7 +37,7 @@ def read_rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
     elif suffix == ".parquet":
         header, rows = _read_parquet(path)
     else:
-        raise LsgmerError(f"{path}: a table is .csv, .tsv or .parquet; save it as one of these")
+        raise LsgmerError(f"{path}: a table must be .csv, .tsv or .parquet; save it as one of these")
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise LsgmerError(f"{path}: column names must differ; used twice: {', '.join(map(repr, twice))}")

@@ -32,7 +32,7 @@ __all__ = [
 
 
 class AudioEncoder(Protocol):
-    """Turns speech into frames. Equal waveforms give equal bits, alone or among others."""
+    """Turns speech into frames. The same waveform gives the same bits, alone or in a batch."""
 
     @property
     def spec(self) -> EncoderSpec:
@@ -45,7 +45,7 @@ class AudioEncoder(Protocol):
 
 
 class TextEncoder(Protocol):
-    """Turns words into token embeddings. Equal texts behind equal words give equal bits, alone or among others."""
+    """Turns text into token embeddings. The same text and context give the same bits, alone or in a batch."""
 
     @property
     def spec(self) -> EncoderSpec:
@@ -53,7 +53,7 @@ class TextEncoder(Protocol):
         ...
 
     def encode(self, texts: Sequence[str], before: Sequence[Sequence[str]] | None = None) -> list[np.ndarray[Any, Any]]:
-        """Return token embeddings (T, D) float32 of each text, read behind the utterances `before` it, if any."""
+        """Return token embeddings (T, D) float32 of each text, read after the utterances `before` it, if any."""
         ...
 
 
@@ -86,17 +86,23 @@ TEXT_ENCODERS: dict[str, Callable[[TextEncoderParams, Path, Path | None, str], T
 
 
 def build_audio(params: AudioEncoderParams, root: Path, device: str = "cpu") -> AudioEncoder | None:
-    """Return the audio encoder, None for kind none; folders are relative to `root`. Raises LsgmerError."""
+    """Return the audio encoder, or None for kind none; folders are relative to `root`.
+
+    Raises LsgmerError when its parameters or files are unusable.
+    """
     return None if params.kind == "none" else AUDIO_ENCODERS[params.kind](params, root, None, device)
 
 
 def build_text(params: TextEncoderParams, root: Path, device: str = "cpu") -> TextEncoder | None:
-    """Return the text encoder, None for kind none; folders are relative to `root`. Raises LsgmerError."""
+    """Return the text encoder, or None for kind none; folders are relative to `root`.
+
+    Raises LsgmerError when its parameters or files are unusable.
+    """
     return None if params.kind == "none" else TEXT_ENCODERS[params.kind](params, root, None, device)
 
 
 def build_precomputed(modality: Modality, params: AudioEncoderParams | TextEncoderParams, corpus: Path) -> Precomputed:
-    """Return the features that `params.source`, a file in folder `corpus`, holds. Raises LsgmerError."""
+    """Return the features in `params.source`, a file in the folder `corpus`. Raises LsgmerError if it is unusable."""
     if params.source is None:
         raise LsgmerError(
             f"features.{modality}: kind precomputed needs a source: a .parquet or .npz file in corpus.path"
@@ -107,12 +113,21 @@ def build_precomputed(modality: Modality, params: AudioEncoderParams | TextEncod
 def load_encoder(
     spec: EncoderSpec, folder: Path | None = None, root: Path | None = None, device: str = "cpu"
 ) -> AudioEncoder | TextEncoder:
-    """Build the encoder again that a card describes.
+    """Rebuild the encoder that `spec`, from a card, describes.
 
-    `folder`, where it exists, holds packed files that stand in for a folder or hub source; otherwise a
-    folder source is relative to `root` (default: the current folder). Weights and settings files must hash
-    to what the card says. Library versions and device may differ: compare `fingerprint`s to see whether
-    they do. Raises LsgmerError.
+    Args:
+        spec: what made the features. Weights and settings files must match its hashes; library versions and
+            device may differ: compare `fingerprint`s to see whether they do.
+        folder: packed files (see `pack_encoder`), used instead of a folder or hub source if the folder exists.
+        root: what a folder source is relative to; None is the current folder.
+        device: where the encoder runs: "cpu" or "cuda".
+
+    Returns:
+        An encoder of `spec.modality`, ready to encode.
+
+    Raises:
+        LsgmerError: the features were precomputed, or files are missing or are not the ones `spec` describes.
+
     """
     if spec.kind == "precomputed":
         raise LsgmerError(refusal(spec))
@@ -144,9 +159,10 @@ def load_encoder(
 
 
 def pack_encoder(spec: EncoderSpec, destination: Path, root: Path | None = None) -> None:
-    """Copy the files of a folder or hub encoder to `destination`; nothing for logmel and package sources.
+    """Copy the files of a folder or hub encoder to `destination`; do nothing for the kinds that need no files.
 
-    Raises PackagingRefused for precomputed features: no package can carry what made them.
+    Those are logmel and sources inside an installed package. Raises PackagingRefused for precomputed features:
+    a package cannot carry what made them.
     """
     if spec.kind == "precomputed":
         raise PackagingRefused(refusal(spec))
@@ -163,6 +179,6 @@ def _check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
             ours, theirs = ours | {"device": None}, theirs | {"device": None}
         if name != "versions" and ours != theirs:
             raise LsgmerError(
-                f"the {expected.modality} encoder is not the one of the card: {name} is {ours!r}, the card says "
+                f"the {expected.modality} encoder is not the one on the card: {name} is {ours!r}, the card says "
                 f"{theirs!r}; restore the encoder's files, or extract the features and train again"
             )

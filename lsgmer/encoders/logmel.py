@@ -30,7 +30,7 @@ class LogMel:
 
     Scales are fixed, not fitted, so that loudness and register survive and no utterance depends on another:
     log-mel and energy are (log10(power) + 4) / 4; pitch is octaves above 150 Hz, 0 where unvoiced, with the
-    voicing strength beside it; slopes are per 100 ms.
+    voicing strength as its own value; slopes are per 100 ms.
     """
 
     def __init__(self, n_mels: int, hop_ms: float) -> None:
@@ -53,7 +53,7 @@ class LogMel:
     def encode(self, waveforms: Sequence[Waveform]) -> list[np.ndarray[Any, Any]]:
         """Return frames (T, D) float32 of each waveform, T = 1 + samples at 16 kHz // hop.
 
-        One by one: nothing is padded to a neighbour. Raises LsgmerError for a waveform without samples.
+        Waveforms are encoded one by one, so none is padded. Raises LsgmerError for a waveform without samples.
         """
         return [self._frames(wave) for wave in waveforms]
 

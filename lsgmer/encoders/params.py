@@ -17,10 +17,10 @@ from lsgmer.core.sections import Section
 class AudioEncoderParams(Section):
     """Which encoder reads the audio.
 
-    `logmel` needs no weights. `speech_lstm` reads the LSTM of an installed package, its `layers` (1 to 3, null: the
-    last) and, with `prosody`, the logmel frames beside them, of speech brought to `level_dbfs` (null: raised to -30
-    where it is quieter, as the original does). `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a
-    folder or hub id. `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), by utterance id.
+    `logmel` needs no weights. `speech_lstm` is the LSTM of an installed package: its `layers` (1 to 3, null: the
+    last) and, with `prosody`, the logmel frames after them; speech is first scaled to `level_dbfs` (null: quieter
+    speech is raised to -30, as in the original). `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a folder
+    or hub id. `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
     """
 
     kind: Literal["none", "logmel", "speech_lstm", "transformers", "precomputed"]
@@ -36,10 +36,12 @@ class AudioEncoderParams(Section):
 
 
 class TextEncoderParams(Section):
-    """`transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id.
+    """Which encoder reads the text.
 
-    `context` is how many earlier utterances of the same dialogue are read before each; they share `max_tokens`.
-    `layers` puts the hidden states of several layers side by side, instead of the one that `layer` names.
+    `transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id.
+
+    `context` is how many earlier utterances of the same dialogue are read before each text; they share `max_tokens`.
+    `layers` concatenates the hidden states of several layers; `layer` names a single one.
 
     `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
     """
@@ -61,7 +63,7 @@ class TextEncoderParams(Section):
 
 
 class FeaturesParams(Section):
-    """Encoders, and how many seconds of audio or texts go through them at once."""
+    """The encoders, and how many utterances make a batch."""
 
     audio: AudioEncoderParams
     text: TextEncoderParams

@@ -16,7 +16,7 @@ from lsgmer.core.records import EncoderSpec, Modality
 
 Array = np.ndarray[Any, Any]
 ID, VALUES = "id", "values"
-SHOWN = 3  # ids that a message repeats
+SHOWN = 3  # how many ids a message names
 
 
 class Precomputed:
@@ -31,7 +31,7 @@ class Precomputed:
         self._frames = {name: self._checked(name, values) for name, values in _read(file).items()}
         sizes = {values.shape[1] for values in self._frames.values()}
         if len(sizes) != 1:
-            raise LsgmerError(f"{file}: features must all have one size D, found {sorted(sizes) or 'no row'}")
+            raise LsgmerError(f"{file}: features must all have the same size D, found {sorted(sizes) or 'no row'}")
         self.spec = EncoderSpec(
             modality=modality,
             kind="precomputed",
@@ -53,20 +53,20 @@ class Precomputed:
         return [self._frames[name] for name in ids]
 
     def matches(self, ids: Sequence[str]) -> tuple[int, int]:
-        """Return how many of `ids` the file has, and how many ids of the file nobody asked for.
+        """Return how many of `ids` the file has, and how many ids of the file are not among them.
 
-        Raises LsgmerError when it has none: then the two do not belong together.
+        Raises LsgmerError when it has none of them: then the two do not belong together.
         """
         found = len(self._frames.keys() & set(ids))
         if not found:
             raise LsgmerError(
-                f"{self._file}: not one of its ids ({', '.join(sorted(self._frames)[:SHOWN])} ...) is an utterance's "
-                f"({', '.join(sorted(ids)[:SHOWN])} ...); the ids of both must be spelled alike"
+                f"{self._file}: none of its ids ({', '.join(sorted(self._frames)[:SHOWN])} ...) is an utterance's "
+                f"({', '.join(sorted(ids)[:SHOWN])} ...); both must spell their ids alike"
             )
         return found, len(self._frames) - found
 
     def encode(self, inputs: Sequence[Any]) -> NoReturn:
-        """Refuse: nothing here can turn new speech or words into such features."""
+        """Raise LsgmerError: nothing here can turn new speech or text into such features."""
         raise LsgmerError(refusal(self.spec))
 
     def _checked(self, name: str, values: Any) -> Array:
@@ -78,15 +78,15 @@ class Precomputed:
         if found.ndim != 2 or not found.size:
             raise LsgmerError(f"{self._file}: {name}: shape {found.shape}; expected (D,) or (T, D), not empty")
         if not np.isfinite(found).all():
-            raise LsgmerError(f"{self._file}: {name}: holds NaN or infinite values; take the row out or mend it")
+            raise LsgmerError(f"{self._file}: {name}: holds NaN or infinite values; remove the row or fix it")
         return found
 
 
 def refusal(spec: EncoderSpec) -> str:
-    """Say why a model on precomputed features cannot answer about new speech."""
+    """Return why a model trained on precomputed features cannot be used on new speech."""
     return (
         f"the {spec.modality} features were made elsewhere ({spec.source}): nothing here can encode new speech or "
-        "words that way, so such a model can be measured but not served; set features."
+        "text that way, so such a model can be evaluated but not served; set features."
         + spec.modality
         + " to an encoder"
     )
@@ -121,7 +121,7 @@ def _read_parquet(file: Path) -> dict[str, Any]:
     ids = [str(value) for value in table.column(ID).to_pylist()]
     twice = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
     if twice:
-        raise LsgmerError(f"{file}: {len(twice)} ids occur twice, such as {twice[:SHOWN]}")
+        raise LsgmerError(f"{file}: {len(twice)} ids occur more than once, such as {twice[:SHOWN]}")
     if VALUES in names:
         return dict(zip(ids, table.column(VALUES).to_pylist(), strict=True))
     others = [name for name in names if name != ID]

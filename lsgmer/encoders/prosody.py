@@ -9,8 +9,8 @@ from torch.nn import functional as F
 LOWEST_HZ, HIGHEST_HZ = 60.0, 500.0
 WINDOW_S = 0.03
 SAME_PEAK = 0.85  # a peak this close to the best one is as good; the shortest lag wins
-VOICED = 0.5  # normalised autocorrelation from which a frame counts as voiced
-SILENCE = 1e-3  # frame RMS (-60 dBFS) under which nothing counts as voiced
+VOICED = 0.5  # normalised autocorrelation above which a frame counts as voiced
+SILENCE = 1e-3  # frame RMS (-60 dBFS) at or below which nothing counts as voiced
 MEDIAN = 5  # frames
 
 
@@ -58,7 +58,7 @@ def _normalised_correlation(frames: Tensor, window: int, lags: int) -> Tensor:
 
 
 def _best_lag(phi: Tensor, shortest: int, longest: int) -> tuple[Tensor, Tensor]:
-    """Return the period in samples (T,), not whole numbers, and phi there (T,)."""
+    """Return the period in fractional samples (T,), and phi there (T,)."""
     inner = phi[:, shortest:longest]
     before, after = phi[:, shortest - 1 : longest - 1], phi[:, shortest + 1 : longest + 1]
     peak = torch.where((inner >= before) & (inner > after), inner, 0)

@@ -32,10 +32,10 @@ QUIETEST_DBFS = -30.0
 class SpeechLstm(nn.Module):
     """Frames (T, D) of the chosen layers of Resemblyzer's LSTM, averaged over `hop_ms`.
 
-    It was trained to tell voices apart, from mel power without a logarithm. D is 256 per layer, in the
-    order of `layers`, and with `prosody` the frames of the log-mel encoder at the same times follow. Utterances
-    go through one at a time, from a zero state, so alone equals in a batch bit by bit. Long silences stay in:
-    the original cuts them with webrtcvad.
+    It was trained for speaker verification, on mel power without a logarithm. D is 256 per layer, in the
+    order of `layers`; with `prosody`, the log-mel encoder's frames at the same times follow. Utterances are
+    encoded one at a time, from a zero state, so results are bit-identical alone or in a batch. Long silences
+    are kept; the original removes them with webrtcvad.
     """
 
     def __init__(self, params: AudioEncoderParams, device: str = "cpu") -> None:
@@ -45,7 +45,7 @@ class SpeechLstm(nn.Module):
         if not all(1 <= layer <= LAYERS for layer in self._layers):
             raise LsgmerError(f"features.audio.layers: {list(self._layers)}: the speech LSTM has layers 1 to {LAYERS}")
         if params.hop_ms % STEP_MS:
-            raise LsgmerError(f"features.audio.hop_ms: {params.hop_ms} is no multiple of the LSTM's {STEP_MS} ms")
+            raise LsgmerError(f"features.audio.hop_ms: {params.hop_ms} is not a multiple of the LSTM's {STEP_MS} ms")
         self._steps = round(params.hop_ms) // STEP_MS
         source = params.source or PACKAGED
         state = read_weights(package_file(source), params.sha256 or WEIGHTS_SHA256)
@@ -101,17 +101,17 @@ class SpeechLstm(nn.Module):
 
 
 def mel_power() -> torchaudio.transforms.MelSpectrogram:
-    """Return librosa's melspectrogram as the LSTM knows it: samples (N,) to power (40, 1 + N // 160), no logarithm."""
+    """Return librosa's melspectrogram as the LSTM reads it: samples (N,) to power (40, 1 + N // 160), no logarithm."""
     return torchaudio.transforms.MelSpectrogram(
         SAMPLE_RATE, n_fft=WINDOW, hop_length=HOP, n_mels=MELS, pad_mode="constant", norm="slaney", mel_scale="slaney"
     )
 
 
 def levelled(samples: Tensor, level_dbfs: float | None) -> Tensor:
-    """Bring samples (N,) to a root mean square of `level_dbfs`; silence stays as it is.
+    """Scale samples (N,) to a root mean square of `level_dbfs`; silence is left unchanged.
 
-    None does what Resemblyzer does: raises to -30 dBFS what is quieter. That leaves loud speech at its own level,
-    and mel power without a logarithm then moves by powers of ten from one recording to the next.
+    None does what Resemblyzer does: it raises quieter speech to -30 dBFS. Louder speech then keeps its own level,
+    so that mel power without a logarithm varies by powers of ten from one recording to the next.
     """
     rms = float(samples.double().square().mean().sqrt())
     if rms == 0 or (level_dbfs is None and rms >= 10 ** (QUIETEST_DBFS / 20)):
@@ -130,15 +130,15 @@ def mean_over(values: Tensor, size: int) -> Tensor:
 
 
 def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
-    """Return the tensors of Resemblyzer's checkpoint. It is a pickle: read only if it hashes to what is expected.
+    """Return the tensors of Resemblyzer's checkpoint, a pickle: it is read only if its hash is the expected one.
 
-    Raises LsgmerError, naming the file, for another one.
+    Raises LsgmerError, naming the file, for any other hash.
     """
     found = file_sha256(path)
     if found != expected_sha256:
         raise LsgmerError(
-            f"{path}: sha256 is {found}, expected {expected_sha256}: these are other weights. "
-            "Install Resemblyzer 0.1.4 again, or put the new hash into params.yaml if the change is meant"
+            f"{path}: sha256 is {found}, expected {expected_sha256}: these are different weights. "
+            "Install Resemblyzer 0.1.4 again, or put the new hash into params.yaml if the change is intended"
         )
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
     return state

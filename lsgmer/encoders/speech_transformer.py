@@ -21,9 +21,9 @@ from lsgmer.encoders.weights import EncoderFiles
 class SpeechTransformer:
     """Frames (T, D) of a speech transformer's chosen layer; its feature extractor's settings are honoured.
 
-    Utterances go through one at a time. Models whose first convolution is group-normalised (HuBERT base,
-    wav2vec 2.0 base) take no attention mask, so padding would change their frames; and without padding
-    no mask is needed by the others, and alone equals in a batch bit by bit.
+    Utterances are encoded one at a time, without padding or mask, so results are bit-identical alone or in a
+    batch. Padding would change the frames of models that take no attention mask: those whose first convolution
+    is group-normalised (HuBERT base, wav2vec 2.0 base).
     """
 
     def __init__(self, params: AudioEncoderParams, files: EncoderFiles, device: str = "cpu") -> None:
@@ -57,7 +57,7 @@ class SpeechTransformer:
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[Waveform]) -> list[np.ndarray[Any, Any]]:
-        """Return frames (T, D) float32 of each waveform: T is what the model makes of its own samples.
+        """Return frames (T, D) float32 of each waveform: T depends on its own samples alone.
 
         A clip shorter than one frame (25 ms) is padded with silence to one. Raises LsgmerError for a
         waveform without samples.

@@ -21,12 +21,12 @@ class TextTransformer:
     """Token embeddings (T, D) of a text transformer's chosen layer or layers, start and end tokens included.
 
     The special tokens stay because the mean over all tokens is then the sentence embedding that MiniLM was
-    trained for. Texts go through one at a time, so there is no padding and alone equals in a batch bit by
-    bit; a text of more than `max_tokens` tokens is cut.
+    trained for. Texts are encoded one at a time, without padding, so results are bit-identical alone or in a
+    batch; a text of more than `max_tokens` tokens is truncated.
 
     With `context`, the utterances before a text are read with it, each followed by the separator, between the
-    start token and the text; what is too long for `max_tokens` is left off from the earliest on. Only the text's
-    own tokens are returned, so T does not depend on what came before.
+    start token and the text; what exceeds `max_tokens` is dropped, the earliest tokens first. Only the text's own
+    tokens are returned, so T does not depend on the context.
     """
 
     def __init__(self, params: TextEncoderParams, files: EncoderFiles, device: str = "cpu") -> None:
@@ -67,7 +67,7 @@ class TextTransformer:
         """Return token embeddings (T, D) float32 of each text, T at most `max_tokens`.
 
         `before` holds, per text, the earlier utterances of its dialogue, earliest first; without it, or where
-        there are none, a text is the first of its dialogue.
+        there are none, a text is read as the first of its dialogue.
         """
         earlier = before if before is not None else [()] * len(texts)
         return [self._tokens(text, lines) for text, lines in zip(texts, earlier, strict=True)]
@@ -86,7 +86,7 @@ class TextTransformer:
         return np.ascontiguousarray(kept.cpu().numpy(), dtype=np.float32)
 
     def _heard(self, before: Sequence[str]) -> list[int]:
-        """Return the token ids of `before`, a separator behind each utterance, backwards: the nearest first."""
+        """Return the token ids of `before`, with a separator after each utterance, in reverse: the nearest first."""
         lines = [self._tokenizer(line, add_special_tokens=False)["input_ids"] for line in before]
         return [token for line in lines for token in (*line, self._tokenizer.sep_token_id)][::-1]
 
@@ -95,7 +95,7 @@ class TextTransformer:
             raise LsgmerError(f"{files.folder}: its tokenizer has no separator; set features.text.context to 0")
 
     def _check_length(self, config: Any, files: EncoderFiles) -> None:
-        # RoBERTa counts positions from behind its padding id, so two of its 514 cannot be used.
+        # RoBERTa counts positions from the one after its padding id, so two of its 514 cannot be used.
         offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
         positions = config.max_position_embeddings - offset
         if self._max_tokens > positions:
@@ -106,6 +106,6 @@ class TextTransformer:
 
 
 def _chosen(params: TextEncoderParams) -> dict[str, Any]:
-    """Return the settings that are not at their defaults: those are what cards mean that lack them."""
+    """Return the settings that differ from their defaults; a card without a setting means its default."""
     layers = {"layers": list(params.layers)} if params.layers else {}
     return layers | ({"context": params.context} if params.context else {})

@@ -1,4 +1,4 @@
-"""What the speech and the text encoders share: loading a frozen transformer and stopping it at a layer."""
+"""What the speech and the text encoders share: loading a frozen transformer, truncated after a layer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNUSED = ("pooler.", "masked_spec_embed")
 
 
 def load_transformer(files: EncoderFiles, layer: int | None, device: str) -> Any:
-    """Return the frozen float32 model in eval mode, cut off behind `layer` (None: its own last output).
+    """Return the frozen float32 model in eval mode, truncated after `layer` (None: its own last output).
 
     Output `last_hidden_state` then equals the full model's `hidden_states[layer]`; 0 is the input of the
     first block. Raises LsgmerError if weights are missing or the model has no such layer.
@@ -42,13 +42,13 @@ def load_transformer(files: EncoderFiles, layer: int | None, device: str) -> Any
 
 
 def quiet() -> None:
-    """Keep transformers' load reports and bars off the stage's log."""
+    """Keep transformers' load reports and progress bars out of the stage's log."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
 
 def _cut(model: Any, layer: int | None, files: EncoderFiles) -> None:
-    """Drop every block behind `layer`, and whatever follows the blocks."""
+    """Drop every block after `layer`, and whatever follows the blocks."""
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     if layer is None:
@@ -64,6 +64,6 @@ def _cut(model: Any, layer: int | None, files: EncoderFiles) -> None:
         raise LsgmerError(f"{files.folder}: layer {layer} does not exist; this encoder has 0 to {len(blocks)}")
     setattr(encoder, name, blocks[:layer])
     if getattr(model.config, "do_stable_layer_norm", False):
-        encoder.layer_norm = nn.Identity()  # pre-norm models normalise behind the last block only
+        encoder.layer_norm = nn.Identity()  # pre-norm models normalise after the last block only
     if getattr(model, "adapter", None) is not None:
         model.adapter = None

@@ -36,7 +36,7 @@ SETTINGS = (
 
 @dataclass(frozen=True, slots=True)
 class EncoderFiles:
-    """An encoder's local folder, what its weights hash to, and the sha256 of its settings files by name."""
+    """An encoder's local folder, the hash of its weights, and the sha256 of its settings files by name."""
 
     folder: Path
     weights_sha256: str
@@ -50,11 +50,19 @@ class EncoderFiles:
 def find_files(
     source: str | None, revision: str | None, expected_sha256: str | None, root: Path, packed: Path | None = None
 ) -> EncoderFiles:
-    """Return the files of `source`, checked against `expected_sha256` where one is given.
+    """Return the files of an encoder, checked against `expected_sha256` where one is given.
 
-    `source` is "package:NAME/FOLDER" (a folder inside an installed package), a folder (relative to `root`)
-    or a hub id with a commit as `revision`. `packed`, if it exists, stands in for a folder or hub source:
-    the weights' hash says that it is the same encoder. Raises LsgmerError.
+    Args:
+        source: "package:NAME/FOLDER" (a folder inside an installed package), a folder, or a hub id.
+        revision: the commit of a hub id, 40 hex digits.
+        expected_sha256: what the weights must hash to.
+        root: what a folder is relative to.
+        packed: a folder used instead of a folder or hub source if it exists; the weights' hash ensures that
+            it holds the same encoder.
+
+    Raises:
+        LsgmerError: the files are missing, incomplete or not the expected ones.
+
     """
     if source is None:
         raise LsgmerError("features: an encoder of kind transformers needs a source: a folder, a hub id or package:...")
@@ -66,8 +74,8 @@ def find_files(
     found = _weights_sha256(folder)
     if expected_sha256 is not None and found != expected_sha256:
         raise LsgmerError(
-            f"{folder / WEIGHTS}: sha256 is {found}, expected {expected_sha256}: these are other weights. "
-            "Restore the right file, or put the new hash into params.yaml if the change is meant"
+            f"{folder / WEIGHTS}: sha256 is {found}, expected {expected_sha256}: these are different weights. "
+            "Restore the right file, or put the new hash into params.yaml if the change is intended"
         )
     settings = {name: file_sha256(folder / name) for name in SETTINGS if (folder / name).is_file()}
     return EncoderFiles(folder, found, settings)
@@ -81,7 +89,7 @@ def copy_files(files: EncoderFiles, destination: Path) -> None:
 
 
 def is_packed(source: str | None) -> bool:
-    """Say whether a Bento must carry this source's files: a folder or a hub id, not an installed package."""
+    """Return whether a Bento must carry this source's files: a folder or a hub id, not an installed package."""
     return source is not None and not source.startswith(PACKAGE)
 
 
@@ -97,9 +105,9 @@ def _folder_of(source: str, revision: str | None, root: Path, packed: Path | Non
         raise LsgmerError(f"encoder source {source}: no such folder ({folder}), and not a hub id (OWNER/NAME)")
     if revision is None or not COMMIT.fullmatch(revision):
         raise LsgmerError(
-            f"encoder source {source}: {folder} is no folder, so this is a hub id, and it needs `revision`: the commit "
-            f"(40 hex digits) it is pinned to, not {revision!r}. A branch or a tag can move, and then the same params "
-            "would give other features"
+            f"encoder source {source}: {folder} is not a folder, so this is a hub id, and it needs `revision`: "
+            f"the commit (40 hex digits) it is pinned to, not {revision!r}. A branch or a tag can move, and then the "
+            "same params would give different features"
         )
     return _hub_folder(source, revision)
 

@@ -1,1 +1,1 @@
-"""The feature store and padded batches of it."""
+"""The feature store, and padded batches read from it."""

@@ -49,7 +49,7 @@ class Item:
     label: int | None = None
 
     def features(self, modality: Modality) -> Array | None:
-        """Return the features (T, D) of `modality`, or None; no frames at all count as none."""
+        """Return the features (T, D) of `modality`, or None; zero frames count as None."""
         values = self.audio if modality == "audio" else self.text
         return values if values is not None and len(values) else None
 
@@ -59,9 +59,20 @@ def collate(
 ) -> Batch:
     """Pad `items` to one Batch.
 
-    An item without a modality becomes a row that is padding throughout. A modality that no item has is
-    None, unless `dimensions` gives its size D: then every row of it is padding (T = 1). Raises LsgmerError
-    for no items, or where labels should be known and one is not.
+    An item without a modality becomes a row that is padding throughout.
+
+    Args:
+        items: the utterances (B), in the order of the batch's rows.
+        labels_known: whether every item must have a label; if not, the batch has none.
+        dimensions: the feature size D of each modality that must be present. A modality that no item has is
+            None in the batch, unless its size is given here: then every row of it is padding (T = 1).
+
+    Returns:
+        The batch on the CPU, float32; T is the longest item's in each modality.
+
+    Raises:
+        LsgmerError: there are no items, or labels should be known and one is not.
+
     """
     if not items:
         raise LsgmerError("an empty batch cannot be collated; give at least one item")

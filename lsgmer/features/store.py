@@ -1,4 +1,4 @@
-"""The feature store, written and read in one place: the same bytes for the same features."""
+"""Write and read the feature store; the same features give the same bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LABEL_TEXT = "label_text.npy"
 
 
 class StoreCard(Record):
-    """store.json: what the arrays beside it are, what made them, and the sha256 of each file."""
+    """store.json: what the arrays in the same folder are, what made them, and the sha256 of each file."""
 
     format: Literal["lsgmer-features/1"] = "lsgmer-features/1"
     split: Split
@@ -43,9 +43,9 @@ class StoreCard(Record):
 class FeatureSplit:
     """One split of the feature store, memory-mapped: N utterances, in the manifest's order.
 
-    `labels` (N,) int64 are indices into `label_set`; `flat` and `offsets` hold frames i of a modality in
-    flat[offsets[i]:offsets[i + 1]]; `label_text` (C, D_text) is None without a text encoder. `sha256` is
-    store.json's, which holds that of every other file.
+    `labels` (N,) int64 are indices into `label_set`. For each modality, the frames of utterance i are
+    flat[offsets[i]:offsets[i + 1]]. `label_text` (C, D_text) is None without a text encoder. `sha256` is
+    store.json's, which in turn holds that of every other file.
     """
 
     split: Split
@@ -66,7 +66,7 @@ class FeatureSplit:
 
     @classmethod
     def load(cls, folder: Path) -> FeatureSplit:
-        """Map the store in `folder`. Raises LsgmerError if a file is absent or not the one store.json names."""
+        """Map the store in `folder`. Raises LsgmerError for a file that is missing or has changed."""
         card = _read_card(folder)
         rows = parquet.read_table(folder / INDEX).to_pydict()
         present = [m for m in MODALITIES if card.encoders.get(m) is not None]
@@ -151,7 +151,21 @@ def write_split(
     label_text: Array | None,
     manifest_sha256: str,
 ) -> None:
-    """Write one split's store to `folder`, which appears whole or not at all. Raises OSError on a full disk."""
+    """Write one split of the feature store to `folder`, which appears whole or not at all.
+
+    Args:
+        folder: where the store goes, such as data/features/train; whatever was there is replaced.
+        split: which split this is.
+        utterances: the split's N utterances, in the order of the rows.
+        labels: the ordered labels of the corpus.
+        frames: each modality's features; None, or no entry, for a modality without an encoder.
+        label_text: the label descriptions' embeddings (C, D_text), or None.
+        manifest_sha256: the hash of the validated manifest that `utterances` come from.
+
+    Raises:
+        OSError: the disk is full.
+
+    """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -190,7 +204,7 @@ def _write_index(path: Path, utterances: Sequence[Utterance]) -> None:
 def _write_frames(folder: Path, modality: Modality, part: Frames) -> int:
     """Write MODALITY.npy and MODALITY_offsets.npy; return the number of frames.
 
-    Through plain writes: a full disk under a memory map would end the process with SIGBUS.
+    Uses plain writes: with a memory map, a full disk would kill the process with SIGBUS.
     """
     offsets = np.concatenate([[0], np.cumsum(part.lengths, dtype=np.int64)]).astype(np.int64)
     shape = (int(offsets[-1]), part.spec.dimension)
@@ -206,7 +220,7 @@ def _write_frames(folder: Path, modality: Modality, part: Frames) -> int:
 
 
 def _save(path: Path, values: Array) -> None:
-    # np.save straight to a full disk raises an OSError without an errno, which nobody could explain.
+    # np.save straight to a full disk raises an OSError without an errno, which does not say what is wrong.
     content = io.BytesIO()
     np.save(content, values, allow_pickle=False)
     path.write_bytes(content.getvalue())

@@ -16,7 +16,7 @@ from lsgmer.core.records import SPLITS, Labels, Split, canonical_json, digest
 from lsgmer.manifests.parquet import read_rows, write_rows
 from lsgmer.manifests.utterance import Note, RejectedRow, Utterance, is_left_out
 
-SHOWN = 5  # reasons, and rows of a note, that the log repeats
+SHOWN = 5  # how many reasons, and rows of a note, the log shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Manifest:
         return digest({"rows": rows, "labels": self.labels.model_dump(), "corpus": self.corpus})
 
     def save(self, folder: Path, rejected: Sequence[RejectedRow] = (), notes: Sequence[Note] = ()) -> None:
-        """Write manifest.parquet, rejected.csv and manifest.json, which names every row of `notes`, into `folder`."""
+        """Write manifest.parquet, rejected.csv and manifest.json (with every row of `notes`) into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         write_rows(folder / "manifest.parquet", self.utterances, self._metadata())
         rows = [(row.source, row.row, row.reason) for row in rejected]
@@ -47,11 +47,11 @@ class Manifest:
     def load(cls, folder: Path, expected: Labels | None = None) -> Manifest:
         """Read what `save` wrote.
 
-        Raises LsgmerError when a file is missing, its rows or labels are not those that were hashed, or its
-        labels are not the `expected` ones in their order.
+        Raises LsgmerError when a file is missing, its rows or labels do not match its content hash, or
+        its labels are not the `expected` ones in their order.
         """
         path = folder / "manifest.parquet"
-        remedy = "run `dvc repro manifest` to make it anew"
+        remedy = "run `dvc repro manifest` to make it again"
         utterances, _, metadata = read_rows(path, remedy)
         manifest = cls(utterances, read_labels(metadata, path, remedy), metadata["corpus"])
         if manifest.content_hash != metadata["content_hash"]:
@@ -91,20 +91,20 @@ def load_rejected(folder: Path) -> tuple[RejectedRow, ...]:
         with path.open(newline="", encoding="utf-8") as file:
             return tuple(RejectedRow(**row) for row in csv.DictReader(file))
     except (OSError, TypeError, UnicodeDecodeError) as error:
-        raise LsgmerError(f"{path}: not readable ({error}); run `dvc repro manifest` to make it anew") from None
+        raise LsgmerError(f"{path}: not readable ({error}); run `dvc repro manifest` to make it again") from None
 
 
 def demand_labels(found: Labels, expected: Labels | None, source: Path) -> None:
-    """Raise LsgmerError unless `found` are the `expected` labels, in the same order and words."""
+    """Raise LsgmerError unless `found` are the `expected` labels, in the same order and with the same descriptions."""
     if expected is not None and found != expected:
         raise LsgmerError(
             f"{source}: its labels are {list(found.names)}, corpus.labels says {list(expected.names)} "
-            "(order and descriptions count); run `dvc repro manifest` after a change of labels"
+            "(order and descriptions matter); run `dvc repro manifest` after a change of labels"
         )
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV atomically, with the same line ends on every machine."""
+    """Write a CSV atomically, with the same line endings on every machine."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

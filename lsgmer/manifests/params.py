@@ -16,7 +16,7 @@ LEAKY = ("random", "utterance", "utterances", "random_utterance", "random_uttera
 
 
 class CorpusContents(CorpusFolder):
-    """What is demanded of a corpus, whoever reads it. With `features_only` rows need neither audio nor text."""
+    """What is required of any corpus. With `features_only` rows need neither audio nor text."""
 
     features_only: bool = False
     labels: tuple[Label, ...]
@@ -29,7 +29,7 @@ class CorpusContents(CorpusFolder):
 
 
 class SplitParams(Section):
-    """The kind of split, which says which of validation's rules apply."""
+    """The kind of split, which decides which validation rules apply."""
 
     split: Literal["given", "speaker", "session", "official"]
 
@@ -38,7 +38,7 @@ class SplitParams(Section):
     def _no_leak(cls, value: object) -> object:
         if isinstance(value, str) and value.lower().replace("-", "_") in LEAKY:
             raise ValueError(
-                "a random split by utterance puts one speaker's voice on both sides (worth about 12 points of "
+                "a random split by utterance puts the same speakers on both sides (worth about 12 points of "
                 "accuracy on IEMOCAP), so no stage of the pipeline offers it; set manifest.split to speaker or "
                 "session. To measure the leak, run a study with `protocol: {kind: leaky_random_utterances}` in "
                 "experiments/params.yaml: every report of it is marked LEAKY"
@@ -47,9 +47,11 @@ class SplitParams(Section):
 
 
 class ManifestParams(SplitParams):
-    """How utterances get their split. `given` takes the corpus's own; speaker and session are sticky by salted hash.
+    """How utterances are assigned to splits.
 
-    `official` is the partition that the corpus's publishers made, shared speakers and all: they are told, not refused.
+    `given` takes the corpus's own split. `speaker` and `session` assign each speaker or session by a
+    salted hash, so that none changes split when data is added. `official` is the partition published with the
+    corpus: shared speakers are reported as warnings, not errors.
     """
 
     salt: str

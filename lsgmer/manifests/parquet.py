@@ -34,7 +34,7 @@ ROWS = pa.schema(
         pa.field("numbers", pa.map_(pa.string(), pa.float64())),
     ]
 )
-FACT = "audio_"  # the prefix of a fact's column
+FACT = "audio_"  # the prefix of the columns of audio facts
 FACTS = pa.schema(
     [
         pa.field("audio_sample_rate", pa.int64()),
@@ -59,7 +59,7 @@ def write_rows(
     metadata: Mapping[str, str],
     facts: Mapping[str, AudioFacts] | None = None,
 ) -> None:
-    """Write one row per utterance, in order, with `metadata` in the schema; with `facts` by id, their columns too."""
+    """Write one row per utterance, in order, with `metadata` in the schema; `facts` by id add the audio columns."""
     schema = ROWS if facts is None else pa.schema([*ROWS, *FACTS])
     rows = [_row(utterance, None if facts is None else facts.get(utterance.id)) for utterance in utterances]
     table = pa.Table.from_pylist(rows, schema=schema.with_metadata(dict(sorted(metadata.items()))))
@@ -67,9 +67,9 @@ def write_rows(
 
 
 def read_rows(path: Path, remedy: str) -> tuple[tuple[Utterance, ...], dict[str, AudioFacts], dict[str, str]]:
-    """Return the utterances, their audio facts by id (where the file has them and the row has audio), the metadata.
+    """Return the utterances, the audio facts by id (where file and row have any), and the schema metadata.
 
-    Raises LsgmerError, ending in `remedy`, for a missing or unreadable file or other columns.
+    Raises LsgmerError, ending in `remedy`, for a missing or unreadable file or unexpected columns.
     """
     try:
         table = pq.read_table(path)

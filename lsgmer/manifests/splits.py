@@ -1,6 +1,6 @@
-"""Which split an utterance belongs to: a property of its speaker or session, never of the other data.
+"""Assign utterances to splits by their speaker or session alone, never by the rest of the data.
 
-A random split by utterance does not exist here: it would leave a speaker on both sides.
+There is no random split by utterance: it would put the same speaker on both sides.
 """
 
 from __future__ import annotations
@@ -17,16 +17,27 @@ from lsgmer.manifests.utterance import Utterance
 
 GIVEN = ("given", "official")  # kinds of split that the corpus decides
 SALTS_TRIED = 200
-SHOWN = 5  # ids that a message repeats
+SHOWN = 5  # how many ids a message names
 
 
 def assign_splits(utterances: Sequence[Utterance], params: ManifestParams) -> tuple[Utterance, ...]:
     """Return the utterances, each with a split.
 
-    By speaker or session, sha256(salt, name) read as a number in [0, 1) decides: under test_share is test, the
-    next valid_share is valid, the rest train. So a speaker's split depends on the salt and its name alone and
-    never changes when data is added. `given` and `official` demand that the corpus names every row's split.
-    Raises LsgmerError naming rows without the split, or without the session.
+    For `speaker` and `session`, sha256(salt, name) read as a number in [0, 1) decides: below test_share is
+    test, the next valid_share is valid, the rest is train. So a speaker's split depends on the salt and its
+    name alone and never changes when data is added.
+
+    Args:
+        utterances: all usable rows of the corpus; their own `split` is used for `given` and `official` only.
+        params: the kind of split, the salt and the shares.
+
+    Returns:
+        The same utterances in the same order. A split may still be empty: see `demand_every_split`.
+
+    Raises:
+        LsgmerError: rows lack the split (`given`, `official`) or the session (`session`); the message names some.
+        ParamsError: the shares leave nothing to train on.
+
     """
     if params.split in GIVEN:
         _demand("split", [u.id for u in utterances if u.split is None], "set manifest.split to speaker or session")
@@ -49,7 +60,7 @@ def split_of(name: str, params: ManifestParams) -> Split:
 
 
 def demand_every_split(utterances: Sequence[Utterance], params: ManifestParams) -> None:
-    """Raise LsgmerError when a split is empty, proposing a salt that fills all three where there is one."""
+    """Raise LsgmerError when a split is empty, proposing a salt that fills all three if one is found."""
     empty = [split for split in SPLITS if all(u.split != split for u in utterances)]
     if not empty:
         return
@@ -60,7 +71,7 @@ def demand_every_split(utterances: Sequence[Utterance], params: ManifestParams) 
     rows = Counter(_group(u, params) for u in utterances)
     raise LsgmerError(
         f"manifest: split {' and '.join(empty)} is empty: the {len(rows)} {params.split}s "
-        f"({', '.join(sorted(rows)[:9])}) fall elsewhere with salt {params.salt!r}; {_other_salt(rows, params)}"
+        f"({', '.join(sorted(rows)[:9])}) all fall elsewhere with salt {params.salt!r}; {_other_salt(rows, params)}"
     )
 
 
@@ -77,7 +88,7 @@ def _demand(field: str, nameless: Sequence[str], remedy: str) -> None:
 
 
 def _other_salt(rows: Mapping[str, int], params: ManifestParams) -> str:
-    """Return advice: of the first salts that fill every split, the one nearest to the shares asked for."""
+    """Return advice: of the salts tried that fill every split, the one that comes nearest to the shares."""
     if len(rows) < len(SPLITS):
         return f"three splits need at least three {params.split}s"
     wanted = {"test": params.test_share, "valid": params.valid_share}

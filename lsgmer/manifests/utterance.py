@@ -41,7 +41,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row that could not be read or used: where it stands, and why."""
+    """A row that could not be read or used: where it is, and why."""
 
     source: str
     row: str
@@ -50,7 +50,7 @@ class RejectedRow:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What was done to rows that were read in spite of a fault, and to which."""
+    """What was done about a fault in rows that were read all the same, and in which rows."""
 
     what: str
     rows: tuple[str, ...]
@@ -58,16 +58,16 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class CorpusReading:
-    """What a corpus reader returns: every row is in exactly one of the first two, and `notes` tell of repairs."""
+    """What a corpus reader returns: every row is in exactly one of the first two, and `notes` report repairs."""
 
     utterances: tuple[Utterance, ...]
     rejected: tuple[RejectedRow, ...]
     notes: tuple[Note, ...] = ()
 
 
-LEFT_OUT = "is left out by corpus.label_map"  # what every row left out on purpose is told; it is no defect
+LEFT_OUT = "is left out by corpus.label_map"  # ends the reason of every row left out on purpose
 
 
 def is_left_out(row: RejectedRow) -> bool:
-    """Say whether corpus.label_map leaves the row out on purpose, so that it is no defect of the corpus."""
+    """Return whether corpus.label_map leaves the row out on purpose, which is not a defect of the corpus."""
     return row.reason.endswith(LEFT_OUT)

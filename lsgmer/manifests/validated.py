@@ -1,4 +1,4 @@
-"""ValidatedManifest: what validation let through, and the only form in which data reaches the encoders."""
+"""ValidatedManifest: the rows that passed validation, and the only form in which data reaches the encoders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lsgmer.manifests.utterance import Utterance
 
 
 class Finding(Record):
-    """One expectation's outcome: how many rows it was put to, how many broke it, and a few of them by name."""
+    """One expectation's outcome: how many rows it tested, how many broke it, and the names of a few of those."""
 
     name: str
     severity: Literal["critical", "warning"]
@@ -48,7 +48,7 @@ class ValidationReport(Record):
 
 @dataclass(frozen=True, slots=True)
 class ValidatedManifest:
-    """What validation let through. `sha256` is of validated.parquet; `durations` holds every id with audio."""
+    """The rows that passed validation. `sha256` is of validated.parquet; `durations` holds every id with audio."""
 
     utterances: tuple[Utterance, ...]
     labels: Labels
@@ -64,15 +64,15 @@ class ValidatedManifest:
         labels are not the `expected` ones in their order.
         """
         path, verdict = folder / "validated.parquet", folder / "validation.json"
-        remedy = "run `dvc repro validate` to make it anew"
+        remedy = "run `dvc repro validate` to make it again"
         report = read_record(verdict, ValidationReport, remedy)
         if not report.passed:
-            raise LsgmerError(f"{verdict}: validation did not pass; mend the data as it says, then {remedy}")
+            raise LsgmerError(f"{verdict}: validation did not pass; fix the data as it says, then {remedy}")
         sha256 = file_sha256(path) if path.is_file() else "missing"
         if sha256 != report.validated_sha256:
             raise LsgmerError(
-                f"{path}: its sha256 is {sha256[:12]}, validation let {str(report.validated_sha256)[:12]} "
-                f"through: it was changed since; {remedy}"
+                f"{path}: its sha256 is {sha256[:12]}, but validation wrote {str(report.validated_sha256)[:12]}: "
+                f"it has changed since; {remedy}"
             )
         utterances, facts, metadata = read_rows(path, remedy)
         labels = read_labels(metadata, path, remedy)
@@ -86,10 +86,10 @@ def write_validated(
 ) -> ValidationReport:
     """Write validated.parquet and validation.json; return the report with the file's sha256.
 
-    Only `lsgmer.validation` calls this. Raises LsgmerError for a report that did not pass.
+    Only the stage `validate` calls this. Raises LsgmerError for a report that did not pass.
     """
     if not report.passed:
-        raise LsgmerError("a manifest that did not pass validation must not become a validated one")
+        raise LsgmerError("a manifest that did not pass validation cannot be written as a validated one")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "validated.parquet"
     write_rows(path, manifest.utterances, manifest._metadata(), facts)

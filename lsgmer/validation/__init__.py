@@ -1,1 +1,1 @@
-"""The data checks: rules, the frame they look at, reports. Great Expectations is used here only."""
+"""The data checks: the rules, the frame they check, and reports. Great Expectations is used here only."""

@@ -1,6 +1,6 @@
-"""Great Expectations decides which rows may be used for training, and whether the corpus may.
+"""Run the data checks: Great Expectations decides which rows, and whether the corpus, can be used for training.
 
-The rules are in lsgmer.validation.rules; only this module knows Great Expectations.
+The rules are in lsgmer.validation.rules; only this module imports Great Expectations.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What validation found: the rows that stay, those put aside, and the report."""
+    """What validation found: the rows kept, the rows quarantined, and the report."""
 
     kept: Manifest
     frame: pd.DataFrame
@@ -44,7 +44,7 @@ class Verdict:
 
 
 class Checker:
-    """Great Expectations on pandas frames, in memory; its Data Docs go to `docs`, in place of earlier ones."""
+    """Great Expectations on pandas frames, in memory; its Data Docs go to `docs` and replace earlier ones."""
 
     def __init__(self, docs: Path) -> None:
         apply_environment()
@@ -63,7 +63,7 @@ class Checker:
         self._source = context.data_sources.add_pandas("corpus")
 
     def check(self, name: str, frame: pd.DataFrame, rules: Sequence[Rule]) -> list[Outcome]:
-        """Put `rules` to every row of `frame`, which has a column `id`; the outcomes are in the rules' order."""
+        """Check every row of `frame`, which has a column `id`, against `rules`; return outcomes in the rules' order."""
         gx, context = self._gx, self._context
         batch = self._source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
         suite = context.suites.add(gx.ExpectationSuite(name=name))
@@ -90,9 +90,19 @@ def validate(
     params: ValidationSections,
     docs: Path,
 ) -> Verdict:
-    """Put every rule to the manifest and return the verdict; Data Docs go to folder `docs`.
+    """Check the manifest against every rule and return the verdict.
 
-    `rejected` rows never made it into the manifest; those left out on purpose are no defect.
+    Args:
+        manifest: every usable row, with its split.
+        facts: the audio facts, by utterance id.
+        rejected: rows that are not in the manifest; those left out on purpose do not count as defects.
+        params: the limits, the kind of split and what the corpus must contain.
+        docs: the folder for Data Docs; earlier ones are replaced.
+
+    Returns:
+        The rows kept, the rows quarantined, and the report. A corpus that fails is not an exception here:
+        see `report.passed`.
+
     """
     checker = Checker(docs)
     limits = params.validate_
@@ -150,7 +160,7 @@ def _expectation(gx: Any, rule: Rule) -> Any:
 
 
 def _outcome(rule: Rule, result: Any, rows: Mapping[str, Row], total: int) -> Outcome:
-    """Return the outcome of one Great Expectations result; one that raised inside is critical."""
+    """Return the outcome of one Great Expectations result; an expectation that raised an exception is critical."""
     raised = _raised(result.exception_info)
     offenders = _offenders(result, rows)
     named = sorted({str(row[rule.shown]) for row in offenders})

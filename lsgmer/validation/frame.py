@@ -1,4 +1,4 @@
-"""What validation looks at: every utterance with the facts of its audio and words, as one pandas frame."""
+"""What validation checks: every utterance with the facts about its audio and text, as one pandas frame."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NUMBERS = (
     "silence_share",
 )
 DERIVED = ("sha256", "content", "decode_error", "cut_error", "text_damage")
-SHOWN = 40  # characters of damaged text that a reason repeats
+SHOWN = 40  # how many characters of damaged text a reason quotes
 
 
 def audio_facts(utterances: Sequence[Utterance], root: Path, processes: int) -> dict[str, AudioFacts]:
@@ -71,7 +71,7 @@ def to_frame(utterances: Sequence[Utterance], known: Mapping[str, AudioFacts]) -
 def add_reach(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with, for each row, in how many splits its speaker, session, dialogue, audio and words occur.
 
-    Missing where the row has none. Words are compared without case and spacing.
+    Missing where the row has none. Words are compared ignoring case and spacing.
     """
     words = frame["text"].map(lambda text: " ".join(text.casefold().split()), na_action="ignore")
     keys = {name: frame[name] for name in ("speaker", "session", "dialogue")} | {
@@ -83,9 +83,9 @@ def add_reach(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def groups(manifest: Manifest, kept: Sequence[Utterance], expected: Mapping[str, int]) -> pd.DataFrame:
-    """Return one row per label and per split, named `id`; what a group has no use for is missing.
+    """Return one row per label and per split, named `id`; values that do not apply to a group are missing.
 
-    `rows` counts the manifest, so that `expected` is about the corpus; all other columns count the `kept`.
+    `rows` counts the whole manifest, since `expected` is about the corpus; all other columns count the `kept`.
     """
     total = max(len(kept), 1)
     found: list[dict[str, object]] = []
@@ -111,7 +111,7 @@ def text_damage(text: str) -> str | None:
     """Return why `text` is not what was written (mojibake), or None.
 
     That is: C1 control characters, which cp1252 bytes read as Latin-1 leave behind; replacement characters; or
-    anything that ftfy would decode otherwise.
+    anything that ftfy would decode differently.
     """
     from ftfy import fix_encoding
 
@@ -146,5 +146,5 @@ def _read_all(jobs: Sequence[Job], processes: int) -> Iterator[AudioFacts]:
             yield from pool.map(_facts, jobs, chunksize=CHUNK)
     except BrokenProcessPool:
         raise LsgmerError(
-            "a process that reads audio was ended, perhaps for lack of memory; set validate.processes lower"
+            "a process that reads audio was killed, perhaps for lack of memory; set validate.processes lower"
         ) from None

@@ -30,7 +30,7 @@ class ValidateParams(Section):
 
 
 class ValidationSections(Sections):
-    """What the data checks read."""
+    """The sections that the data checks read."""
 
     corpus: Part[CorpusContents]
     manifest: Part[SplitParams]

@@ -1,4 +1,4 @@
-"""profile.json: what the validated corpus looks like in numbers, against which drift is measured later."""
+"""profile.json: the validated corpus in numbers, the baseline against which drift is measured later."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIGITS = 6
 class Histogram(Record):
     """`shares[i]` of the values lie in [edges[i], edges[i+1]), the last bin closed; edges are quantiles.
 
-    Values that drift beyond the outer edges belong to the outer bins. `n` values were there.
+    Later values beyond the outer edges belong to the outer bins. `n` is the number of values.
     """
 
     n: int
@@ -39,7 +39,7 @@ class LabelProfile(Record):
 
 
 class Profile(Record):
-    """The corpus in numbers. Histograms are of the `reference` split, which the model learns from."""
+    """The corpus in numbers. Histograms are of the `reference` split, which the model is trained on."""
 
     format: str = "lsgmer-profile/1"
     reference: str = "train"
@@ -53,7 +53,7 @@ class Profile(Record):
 
 
 def profile_of(frame: pd.DataFrame, labels: Labels) -> Profile:
-    """Return the profile of the kept rows: `frame` as `inspection.to_frame` makes it, no row at fault."""
+    """Return the profile of the kept rows: `frame` is what `frame.to_frame` makes of them."""
     words = frame["text"].map(lambda text: len(text.split()), na_action="ignore").astype("float64")
     characters = frame["text"].map(len, na_action="ignore").astype("float64")
     frame = frame.assign(text_words=words, text_characters=characters)
@@ -79,7 +79,7 @@ def profile_of(frame: pd.DataFrame, labels: Labels) -> Profile:
 def histogram(values: pd.Series[Any]) -> Histogram | None:
     """Return the histogram of the values (N,), missing ones left out, over up to `BINS` bins; None without any.
 
-    Equal quantiles fall together, so that no bin is empty by design; a constant has one bin of no width.
+    Equal quantiles are merged, so that no bin is empty by design; a constant has one bin of zero width.
     """
     known = values.dropna().to_numpy(dtype=np.float64)
     if not len(known):

@@ -1,4 +1,4 @@
-"""What came of the expectations, in a form for people: quarantine, messages, the share that was lost."""
+"""The outcome of the expectations, in a form for people: quarantine, messages, the share of rows lost."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lsgmer.manifests.utterance import RejectedRow
 from lsgmer.manifests.validated import Finding, ValidationReport
 from lsgmer.validation.rules import Row, Rule
 
-EXAMPLES = 5  # offenders that a finding names
-SAID = 120  # characters of an example that a message repeats
+EXAMPLES = 5  # how many offenders a finding names
+SAID = 120  # how many characters of an example a message quotes
 Quarantine = dict[str, tuple[Row, list[str]]]  # by id: the row and every reason
 
 
@@ -27,7 +27,7 @@ class Outcome:
 
 
 def quarantine_of(outcomes: Sequence[Outcome]) -> Quarantine:
-    """Return each row that breaks a row's rule, with a reason per rule, sorted by id."""
+    """Return each row that breaks a rule about rows, with a reason per rule, sorted by id."""
     found: Quarantine = {}
     for outcome in outcomes:
         for row in outcome.offenders if outcome.rule.reason else ():
@@ -37,9 +37,9 @@ def quarantine_of(outcomes: Sequence[Outcome]) -> Quarantine:
 
 
 def rejected_share(put_aside: Quarantine, rejected: Sequence[RejectedRow], total: int, most: float) -> Finding:
-    """Return the finding that at most the share `most` of `total` rows was put aside here or `rejected` on reading.
+    """Return the finding that at most the share `most` of `total` rows was quarantined, or `rejected` on reading.
 
-    Its examples are the rows with the most reasons first.
+    Its examples start with the rows that have the most reasons.
     """
     lost = len(put_aside) + len(rejected)
     worst = sorted(put_aside.items(), key=lambda item: (-len(item[1][1]), item[0]))
@@ -59,7 +59,7 @@ def rejected_share(put_aside: Quarantine, rejected: Sequence[RejectedRow], total
 
 
 def announce(report: ValidationReport, docs: Path) -> None:
-    """Print what was kept, what was put aside and what to look at."""
+    """Print what was kept, what was quarantined and what to look at."""
     summary = report.summary
     splits = ", ".join(f"{summary[split]} {split}" for split in SPLITS)
     print(f"validate: {summary['kept']} of {summary['utterances']} utterances kept ({splits})", flush=True)
@@ -73,11 +73,14 @@ def announce(report: ValidationReport, docs: Path) -> None:
 
 
 def refusal(report: ValidationReport, reports: Path) -> str:
-    """Return the message of a corpus that may not be learnt from: every critical finding, whom it names, what to do."""
+    """Return the message for a corpus that failed: every critical finding, the rows it names, what to do."""
     broken = [finding for finding in report.expectations if finding.severity == "critical" and not finding.success]
     lines = [
         f"\n  {finding.name}: {finding.unexpected} of {finding.tested} rows, such as {', '.join(finding.examples)}"
         f"; {finding.remedy}"
         for finding in broken
     ]
-    return f"the corpus may not be learnt from:{''.join(lines)}\nEvery finding is in {reports / 'validation.json'}"
+    return (
+        f"the corpus failed validation and cannot be used for training:{''.join(lines)}\n"
+        f"Every finding is in {reports / 'validation.json'}"
+    )

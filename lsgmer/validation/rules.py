@@ -1,6 +1,6 @@
-"""What is expected of a corpus, as data: which Great Expectations class, on which column, how grave, what to do.
+"""What is expected of a corpus, as data: which Great Expectations class, on which column, how severe, what to do.
 
-Nothing here imports Great Expectations: `lsgmer.validation` alone does, and runs these rules.
+Nothing here imports Great Expectations: only `lsgmer.validation.checker` does, which runs these rules.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Row = Mapping[str, Any]
 class Rule:
     """One expectation. `kind` is the Great Expectations class, `name` ours.
 
-    `reason` says why a row that breaks it is put aside (quarantined); without one, the rule is about the
-    corpus, not about the row. `shown` names what a message should name: the column of the offender.
+    `reason` says why a row that breaks it is quarantined; without one, the rule is about the corpus, not about
+    the row. `shown` is the column by which messages name an offender.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Rule:
 
 
 def row_rules(params: ValidateParams, labels: Labels) -> tuple[Rule, ...]:
-    """Return what is expected of every row of the manifest (the frame of `inspection.to_frame`)."""
+    """Return what is expected of every row of the manifest (the frame of `frame.to_frame`)."""
     aside = "mend or replace these, or leave them in quarantine"
     columns = [*COLUMNS, *NUMBERS, *DERIVED, "error"]
     again = "this is a fault of lsgmer, not of the data; run `dvc repro --force manifest`"
@@ -74,9 +74,10 @@ def row_rules(params: ValidateParams, labels: Labels) -> tuple[Rule, ...]:
 
 
 def kept_rules(split: str) -> tuple[Rule, ...]:
-    """Return what is expected of the rows that are kept, all together (the frame of `inspection.add_reach`).
+    """Return what is expected of the rows that are kept, all together (the frame of `frame.add_reach`).
 
-    `split` is manifest.split. An official partition is not ours to mend: what it shares is told.
+    `split` is manifest.split. An official partition is not ours to change, so the speakers and recordings that its
+    splits share are warnings.
     """
     repeated = "fine where the corpus repeats its sentences; otherwise text may be learnt"
     text = _one_split("text", "warning", repeated, "id")
@@ -98,7 +99,7 @@ def kept_rules(split: str) -> tuple[Rule, ...]:
 
 
 def group_rules(params: ValidateParams) -> tuple[Rule, ...]:
-    """Return what is expected of the labels and splits as groups (the frame of `inspection.groups`)."""
+    """Return what is expected of the labels and splits as groups (the frame of `frame.groups`)."""
     more = "add such utterances, or merge or drop the label through corpus.label_map"
     return (
         Rule(

@@ -95,7 +95,7 @@ def test_a_second_run_of_a_stage_is_refused_while_the_first_lives(folder):
         assert first.stdout.readline() == "started\n"
         code, output = finish(folder, "pass")
         assert code == 1
-        assert f"already runs here (process {first.pid})" in output
+        assert f"is already running here (process {first.pid})" in output
     finally:
         first.kill()
         first.communicate()

@@ -82,7 +82,7 @@ def test_another_name_is_rejected_by_it(tmp_path: Path, corpus: str, good: str, 
 
 @pytest.mark.parametrize("corpus", FOLDERS)
 def test_a_folder_without_clips_says_what_to_set(tmp_path: Path, corpus: str) -> None:
-    with pytest.raises(LsgmerError, match=rf"set corpus.path to what holds {FOLDERS[corpus]}/"):
+    with pytest.raises(LsgmerError, match=rf"set corpus.path to the parent of {FOLDERS[corpus]}/"):
         read_corpus(params(corpus), tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_audio_is_never_left_out_silently(tmp_path: Path) -> None:
         read(tmp_path, clips="wav")
     with pytest.raises(ParamsError, match=r"mp4: clips are not read from video .* `lsgmer import-meld"):
         read(tmp_path, clips="mp4")
-    with pytest.raises(ParamsError, match=r"clips \(none, wav or mp4\) must be said for meld"):
+    with pytest.raises(ParamsError, match=r"clips \(none, wav or mp4\) must be set for meld"):
         params("corpus.clips=null")
 
 

@@ -118,7 +118,7 @@ def test_the_command_says_what_to_do_next_and_exits_1_on_failures(
         main()
     shown = capsys.readouterr().out
     assert caught.value.code == 1
-    assert "37 clips made, 0 were there, 1 known to be faulty" in shown
+    assert "37 clips made, 0 already there, 1 known to be faulty" in shown
     assert "failed: train/dia1_utt0: no such file in train_splits" in shown
     assert f"set corpus.path to {tmp_path / 'meld'} and corpus.clips to wav" in shown
 

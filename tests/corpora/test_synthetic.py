@@ -102,7 +102,7 @@ def test_speakers_voices_and_wording_are_disjoint_across_splits() -> None:
 
 def test_a_plan_that_cannot_hold_every_emotion_says_so() -> None:
     shares = {"congruent": 0.0, "voice_only": 0.5, "text_only": 0.5, "contradictory": 0.0}
-    with pytest.raises(ParamsError, match="leave no neutral one"):
+    with pytest.raises(ParamsError, match="include no neutral one"):
         plan(SampleParams.model_validate(TINY.model_dump() | {"shares": shares}))
 
 

@@ -158,7 +158,7 @@ def test_columns_without_audio_and_text_are_a_params_error(tmp_path: Path) -> No
         ("t.csv", b"audio,emotion,speaker\n\xff\xfe,sad,S\n", "not UTF-8"),
         ("t.csv", b"audio,audio,speaker\na,b,c\n", "used twice: 'audio'"),
         ("t.parquet", b"PAR1 not at all", "not readable as Parquet"),
-        ("t.xlsx", b"PK", "a table is .csv, .tsv or .parquet"),
+        ("t.xlsx", b"PK", "a table must be .csv, .tsv or .parquet"),
     ],
 )
 def test_an_unreadable_table_says_why(tmp_path: Path, name: str, content: bytes, reason: str) -> None:

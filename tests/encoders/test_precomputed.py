@@ -53,8 +53,8 @@ def test_npz_and_parquet_hold_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"id": ["a", "a"], "values": [[1.0], [2.0]]}, "occur twice, such as ['a']"),
-        ({"id": ["a", "b"], "values": [[1.0], [2.0, 3.0]]}, "one size D, found [1, 2]"),
+        ({"id": ["a", "a"], "values": [[1.0], [2.0]]}, "occur more than once, such as ['a']"),
+        ({"id": ["a", "b"], "values": [[1.0], [2.0, 3.0]]}, "the same size D, found [1, 2]"),
         ({"id": ["a"], "values": [[float("nan")]]}, "a: holds NaN"),
         ({"id": ["a"], "values": [[[1.0], [2.0, 3.0]]]}, "a: not numbers, or lists of unequal length"),
         ({"id": ["a"], "values": [[]]}, "a: shape (1, 0)"),
@@ -81,7 +81,7 @@ def test_a_missing_file_and_a_foreign_one(tmp_path):
     path = write(tmp_path / "f.parquet", {"id": ["a"], "values": [[1.0]]})
     made = Precomputed("audio", path, "f.parquet")
     assert made.matches(["a", "b"]) == (1, 0)
-    with pytest.raises(LsgmerError, match="must be spelled alike"):
+    with pytest.raises(LsgmerError, match="must spell their ids alike"):
         made.matches(["b"])
     with pytest.raises(LsgmerError, match=r"no features for \['b'\]"):
         made.look_up(["b"])
@@ -90,9 +90,9 @@ def test_a_missing_file_and_a_foreign_one(tmp_path):
 def test_such_a_model_is_measured_but_not_served(tmp_path):
     path = write(tmp_path / "f.parquet", {"id": ["a"], "values": [[1.0]]})
     made = Precomputed("audio", path, "f.parquet")
-    with pytest.raises(LsgmerError, match="measured but not served"):
+    with pytest.raises(LsgmerError, match="evaluated but not served"):
         made.encode([None])
-    with pytest.raises(LsgmerError, match="measured but not served"):
+    with pytest.raises(LsgmerError, match="evaluated but not served"):
         load_encoder(made.spec)
-    with pytest.raises(PackagingRefused, match="measured but not served"):
+    with pytest.raises(PackagingRefused, match="evaluated but not served"):
         pack_encoder(made.spec, tmp_path / "packed")

@@ -134,7 +134,7 @@ def test_other_weights_are_refused_before_the_pickle_is_read() -> None:
     ("more", "reason"),
     [
         ({"layers": (4,)}, "has layers 1 to 3"),
-        ({"hop_ms": 25.0}, "no multiple of the LSTM's 10 ms"),
+        ({"hop_ms": 25.0}, "not a multiple of the LSTM's 10 ms"),
         ({"source": "package:resemblyzer/other.pt"}, "no such file"),
         ({"source": "package:not_there/pretrained.pt"}, "'not_there' is not installed"),
         ({"source": "some/folder"}, "expected package:NAME/FILE"),

@@ -141,7 +141,7 @@ def test_a_changed_encoder_does_not_pass_for_the_cards(roberta: Path, tmp_path: 
     with pytest.raises(LsgmerError, match="settings is"):
         load_encoder(encoder.spec)
     save_roberta(folder, seed=6)
-    with pytest.raises(LsgmerError, match="these are other weights"):
+    with pytest.raises(LsgmerError, match="these are different weights"):
         load_encoder(encoder.spec)
 
 

@@ -176,5 +176,5 @@ def test_code_from_elsewhere_may_not_answer_in_the_name_of_a_bento(tmp_path: Pat
     from serving.service import ROOT, demand_own_code
 
     demand_own_code(ROOT)
-    with pytest.raises(LsgmerError, match="the code that would answer is in .* serve the Bento by its folder"):
+    with pytest.raises(LsgmerError, match=r"the code that would answer is in .* serve the Bento by its folder"):
         demand_own_code(tmp_path / "src")

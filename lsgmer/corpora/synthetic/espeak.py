@@ -1,7 +1,7 @@
 """eSpeak NG through ctypes: one utterance at a time, the same samples for the same settings and seed.
 
 The library keeps hidden state from one utterance to the next (its random numbers, for one), so each is
-spoken in a process forked for it, freshly initialised and seeded: then neither order nor company matters.
+spoken in a process forked for it, freshly initialised and seeded; the other utterances then have no effect.
 API: https://github.com/espeak-ng/espeak-ng/blob/1.52.0/src/include/espeak-ng/speak_lib.h
 """
 
@@ -45,9 +45,9 @@ class Speech:
 def speak(speech: Speech) -> np.ndarray[Any, Any]:
     """Return int16 samples (N,) at `SAMPLE_RATE`. Call it from a process without threads.
 
-    Raises LsgmerError when eSpeak knows no such voice, fails, or says nothing.
+    Raises LsgmerError when eSpeak has no such voice, fails, or says nothing.
     """
-    library = _library()  # before the fork: loaded once, initialised never but in a child
+    library = _library()  # before the fork: loaded once, initialised only in a child
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
@@ -63,7 +63,7 @@ def speak(speech: Speech) -> np.ndarray[Any, Any]:
 
 
 def _answer(library: ctypes.CDLL, speech: Speech, write_end: int) -> None:
-    """In the child: write the samples, or why not, and leave without running the parent's exit handlers."""
+    """In the child: write the samples, or why there are none, and exit without running the parent's exit handlers."""
     status = 1
     try:
         with os.fdopen(write_end, "wb") as pipe:
@@ -107,4 +107,4 @@ def _synthesise(library: ctypes.CDLL, speech: Speech) -> bytes:
 
 def _expect(code: int) -> None:
     if code != 0:
-        raise RuntimeError(f"eSpeak NG answered {code}")
+        raise RuntimeError(f"eSpeak NG returned {code}")

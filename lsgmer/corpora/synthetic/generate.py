@@ -1,4 +1,4 @@
-"""The embedded corpus: synthetic speech by eSpeak NG, so that everything runs before any data is at hand.
+"""The embedded corpus: synthetic speech by eSpeak NG, so that the whole pipeline runs without other data.
 
 `python -m lsgmer.stages.sample` writes data/raw/sample/{utterances.csv, README.md, audio/*.flac}. It is
 an ordinary table, which corpora/table.py reads.
@@ -31,7 +31,7 @@ from lsgmer.corpora.synthetic.espeak import speak
 from lsgmer.corpora.synthetic.plan import Planned, plan
 
 SAMPLE_RATE = 16_000
-FAST = 16  # a factor of every transform's length, so that none is slow for a large prime in it
+FAST = 16  # a factor of every transform's length, since large prime factors make one slow
 COLUMNS = ("id", "audio", "text", "emotion", "speaker", "sex", "split", "tags")
 README = """# A synthetic corpus
 
@@ -53,10 +53,10 @@ Made by `python -m lsgmer.corpora.sample` from `sample` in params.yaml, the same
 
 
 def generate(params: SampleParams, destination: Path, scratch: Path, processes: int | None = None) -> None:
-    """Speak `params`' utterances into `destination`, which is replaced in one move at the end.
+    """Synthesise the utterances of `params` into `destination`, which is replaced in one move at the end.
 
     `scratch` is a folder for the unfinished work, best on the same disk. `processes` (None: one per core) changes
-    the time taken, never a byte. Raises LsgmerError when eSpeak NG fails or two clips come out the same.
+    the time taken, never a byte. Raises LsgmerError when eSpeak NG fails or two clips come out identical.
     """
     utterances = plan(params)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -67,7 +67,7 @@ def generate(params: SampleParams, destination: Path, scratch: Path, processes: 
         if digest in digests:
             raise LsgmerError(
                 f"sample: clips {digests[digest]} and {item.id} came out the same, so a setting had no effect; "
-                f"change sample.seed (they were to be {item.speech})"
+                f"change sample.seed (the second was {item.speech})"
             )
         digests[digest] = item.id
     (scratch / "utterances.csv").write_text(_table(utterances), encoding="utf-8", newline="")
@@ -84,10 +84,10 @@ def clip(item: Planned) -> np.ndarray[Any, Any]:
 
 
 def downsample(samples: np.ndarray[Any, Any], rate: int, lower: int) -> np.ndarray[Any, Any]:
-    """Return int16 `samples` (N,) at `lower` Hz: the Fourier series without what lies above lower / 2.
+    """Return int16 `samples` (N,) at `lower` Hz, by dropping the Fourier components above lower / 2.
 
-    Speech starts and ends in silence, so that the series' wrapping round does no harm. (torchaudio would
-    take longer to import than the whole corpus takes to speak.)
+    Speech starts and ends in silence, so the transform's wrap-around does no harm. (Importing torchaudio
+    would take longer than synthesising the whole corpus.)
     """
     ratio = Fraction(lower, rate)
     block = ratio.denominator * FAST
@@ -99,9 +99,9 @@ def downsample(samples: np.ndarray[Any, Any], rate: int, lower: int) -> np.ndarr
 
 
 def _speak_all(utterances: Sequence[Planned], folder: Path, processes: int) -> Iterator[str]:
-    """Write every clip to `folder` and yield the sha256 of its samples, in order, from worker i every i-th.
+    """Write every clip to `folder` and yield the sha256 of its samples, in order; the workers take turns.
 
-    Plain processes and one pipe each, no pool: a worker whose parent was killed ends at its next clip.
+    Plain processes with one pipe each, not a pool: a worker whose parent was killed ends at its next clip.
     """
     context = multiprocessing.get_context("spawn")
     processes = min(processes, len(utterances))
@@ -123,14 +123,14 @@ def _receive(reader: Connection) -> str:
     try:
         digest, problem = reader.recv()
     except EOFError:
-        raise LsgmerError("sample: a process that speaks was ended; run the same command again") from None
+        raise LsgmerError("sample: a synthesis process was killed; run the same command again") from None
     if problem:
         raise LsgmerError(f"sample: {problem}")
     return str(digest)
 
 
 def _work(utterances: Sequence[Planned], folder: Path, writer: Connection) -> None:
-    """Speak in a process of its own; send (sha256, None) per clip, or ("", why not)."""
+    """Synthesise in a process of its own; send (sha256, None) per clip, or ("", the reason for a failure)."""
     try:
         for item in utterances:
             samples = clip(item)

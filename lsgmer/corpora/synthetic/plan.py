@@ -18,7 +18,7 @@ from lsgmer.corpora.synthetic.text import lines
 Tag = Literal["congruent", "voice_only", "text_only", "contradictory"]
 TAGS: tuple[Tag, ...] = ("congruent", "voice_only", "text_only", "contradictory")
 NEUTRAL = "neutral"
-MOVED = ("angry", "happy", "sad")  # the emotions that a voice or a text carries
+MOVED = ("angry", "happy", "sad")  # the emotions that a voice or a text can carry
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ SPEAKERS: dict[Split, tuple[Speaker, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How an emotion moves a voice: factors on rate and volume, steps on pitch and its range."""
+    """How an emotion changes a voice: factors on rate and volume, steps on pitch and its range."""
 
     rate: float
     pitch: float
@@ -73,7 +73,7 @@ DELIVERIES: dict[str, Delivery] = {
     "sad": Delivery(rate=0.74, pitch=-18, pitch_range=-34, volume=0.50),
 }
 INTENSITY = (0.8, 1.15)  # an utterance shows this much of its delivery
-JITTER = Delivery(rate=0.04, pitch=2.5, pitch_range=4, volume=0.08)  # standard deviations, of any utterance
+JITTER = Delivery(rate=0.04, pitch=2.5, pitch_range=4, volume=0.08)  # standard deviations, for every utterance
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +118,13 @@ def _plan_split(split: Split, params: SampleParams) -> list[Planned]:
     missing = {*MOVED, NEUTRAL} - {_label(voice, text) for _, voice, text in kinds}
     if missing:
         raise ParamsError(
-            f"sample: {total} {split} utterances with these shares leave no {', '.join(sorted(missing))} one; "
+            f"sample: {total} {split} utterances with these shares include no {', '.join(sorted(missing))} one; "
             f"raise sample.utterances.{split} or sample.shares.congruent"
         )
     wanted = Counter(text for _, _, text in kinds)
     texts = {emotion: iter(lines(emotion, split, count, random)) for emotion, count in sorted(wanted.items())}
     speakers = SPEAKERS[split]
-    # Kinds are in order of emotion, so that dealing them out in turn gives each speaker as much of each.
+    # Kinds are ordered by emotion, so that dealing them out in turn gives every speaker as many of each.
     cast = [(kind, speakers[i % len(speakers)]) for i, kind in enumerate(kinds)]
     random.shuffle(cast)
     planned = []
@@ -138,7 +138,7 @@ def _plan_split(split: Split, params: SampleParams) -> list[Planned]:
 def _kinds(counts: Mapping[Tag, int]) -> list[tuple[Tag, str, str]]:
     """Return (tag, voice's emotion, text's emotion) of each utterance, ordered by label.
 
-    Only congruent ones can be neutral: they are until a quarter of all is, but leave the others one each.
+    Only congruent ones can be neutral: up to a quarter of the total, and always at least one fewer than are congruent.
     """
     neutral = max(0, min(round(sum(counts.values()) / 4), counts["congruent"] - 1))
     kinds: list[tuple[Tag, str, str]] = [("congruent", NEUTRAL, NEUTRAL)] * neutral

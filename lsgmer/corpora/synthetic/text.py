@@ -209,13 +209,13 @@ def fragments(emotion: str, split: Split) -> tuple[tuple[str, ...], tuple[str, .
 
 
 def lines(emotion: str, split: Split, count: int, random: Random) -> list[str]:
-    """Return `count` lines, all different as long as there are combinations left, then over again."""
+    """Return `count` lines, all different until the combinations run out, then from the start again."""
     situations, remarks = fragments(emotion, split)
     pairs = [
         (first, second) for one in situations for other in remarks for first, second in ((one, other), (other, one))
     ]
     random.shuffle(pairs)
-    # The two orders of a pair are nearly the same text: the second comes only when every pair was used.
+    # The two orders of a pair are nearly the same text: the second is used only after every pair has been.
     fresh = {frozenset(pair): pair for pair in pairs}
     ordered = [*fresh.values(), *(pair for pair in pairs if fresh[frozenset(pair)] != pair)]
     return [". ".join(ordered[i % len(ordered)]) + "." for i in range(count)]
