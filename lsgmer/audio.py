@@ -11,16 +11,13 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import soundfile
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import Seconds
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,13 @@ utterances, stratified by true class: they describe the speakers measured and sa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import Record
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class Interval(Record):

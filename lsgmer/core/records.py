@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lsgmer.core.errors import LsgmerError
-
-if TYPE_CHECKING:
-    pass
 
 Seconds = float
 Split = Literal["train", "valid", "test"]

@@ -8,13 +8,9 @@ import subprocess
 import tarfile
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.records import Record, digest
-
-if TYPE_CHECKING:
-    pass
 
 
 class SourceState(Record):

@@ -1,4 +1,4 @@
-"""Bring your own: a CSV, TSV or Parquet table with a row per utterance, and audio in the same folder."""
+"""Bring your own: a CSV, TSV or Parquet table with a row per utterance, and audio inside the same folder."""
 
 from __future__ import annotations
 

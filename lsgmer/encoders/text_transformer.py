@@ -25,7 +25,7 @@ class TextTransformer:
     batch; a text of more than `max_tokens` tokens is truncated.
 
     With `context`, the utterances before a text are read with it, each followed by the separator, between the
-    start token and the text; what exceeds `max_tokens` is dropped, the earliest tokens first. Only the text's own
+    start token and the text; context beyond `max_tokens` is dropped, the earliest tokens first. Only the text's own
     tokens are returned, so T does not depend on the context.
     """
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from lsgmer.core.records import Record
 from lsgmer.metrics import Interval, ModelMetrics
-
-if TYPE_CHECKING:
-    pass
 
 
 class Metrics(Record):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from lsgmer.core.records import EncoderSpec, Labels, Modality, Record, read_record
-
-if TYPE_CHECKING:
-    pass
 
 
 class TrainCard(Record):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from lsgmer.core.records import Record
 from lsgmer.core.source import SourceState
 from lsgmer.evaluation.records import GateDecision, Metrics
 from lsgmer.model.train_card import TrainCard
-
-if TYPE_CHECKING:
-    pass
 
 
 class Forced(Record):

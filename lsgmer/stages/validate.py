@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.stage import run_stage
@@ -17,9 +15,6 @@ from lsgmer.validation.report import (
     announce,
     refusal,
 )
-
-if TYPE_CHECKING:
-    pass
 
 QUARANTINE = ("id", "audio", "reasons")
 

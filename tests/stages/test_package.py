@@ -254,3 +254,14 @@ def test_the_parameters_in_the_package_are_those_that_the_stages_ran_with() -> N
         }
     }
     assert params_of(lock) == {"features": {"batch_size": 16}, "runtime": {"seed": 7, "threads": 1}}
+
+
+def test_a_package_answers_whatever_sections_params_yaml_had_when_it_was_built(
+    packaged: Packaged, tmp_path: Path
+) -> None:
+    from lsgmer.inference.predictor import Input
+
+    shutil.copytree(source_of(packaged), tmp_path / "src")
+    (tmp_path / "src" / "papers" / "params.yaml").write_text("a_section_of_another_time: {key: 1}\n")
+    answer = Bundle.open(tmp_path / "src").predictor().predict([Input(text="I told you")])[0]
+    assert answer.model_version == packaged[1].tag
