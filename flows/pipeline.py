@@ -35,7 +35,7 @@ from lsgmer.registry.promotion import packaged_tag, read_gate, read_metrics, to_
 from lsgmer.workspace import dvc, outcome
 from lsgmer.workspace.lock import exclusive
 
-INTERRUPTED = "interrupted; everything finished so far is kept: run the same command again to go on"
+INTERRUPTED = "interrupted; everything finished so far is kept: run the same command again to resume"
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
@@ -66,7 +66,7 @@ def promote(root: str, tag: str) -> None:
 
 @task(cache_policy=NO_CACHE)
 def publish(root: str) -> None:
-    """Show metrics and the gate's verdict as Prefect artifacts; the same numbers stand in data/."""
+    """Show metrics and the gate's verdict as Prefect artifacts; the same numbers are in data/."""
     workspace = Workspace(Path(root))
     metrics, gate = read_metrics(workspace), read_gate(workspace)
     if metrics is not None:

@@ -1,4 +1,4 @@
-"""What a scheduled run leaves behind: its papers in runs/ID/, a line in the event log, a webhook call."""
+"""What a scheduled run leaves: its records in runs/ID/, a line in the event log, a webhook call."""
 
 from __future__ import annotations
 

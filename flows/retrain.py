@@ -1,4 +1,4 @@
-"""The flow `retrain`, which a schedule runs: pulls new data, runs the pipeline, keeps its papers, tells of failures."""
+"""The flow `retrain`, which a schedule runs: pulls new data, runs the pipeline, keeps its records, reports failures."""
 
 from __future__ import annotations
 

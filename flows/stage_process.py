@@ -133,9 +133,9 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
 def _failure(what: str, code: int, output: str) -> StageFailed:
     tail = "\n".join([line for line in output.splitlines() if line.strip()][-15:])
     if code < 0:
-        reason = f"was ended from outside by signal {-code}; work so far is kept, run the same command again to go on"
+        reason = f"was ended from outside by signal {-code}; work so far is kept: run the same command again to resume"
     else:
-        reason = busy(output) or "failed; mend what its last lines say, then run the same command again"
+        reason = busy(output) or "failed; fix what its last lines say, then run the same command again"
     error = StageFailed(f"{what} {reason}\n{tail}")
     exited = _EXITED.search(output)
     if exited and int(exited[1]) in set(ExitCode):

@@ -46,7 +46,7 @@ def schedule(
     timezone: Annotated[str, typer.Option(help="The time zone that --cron means.")] = "UTC",
     webhook: Annotated[str | None, typer.Option(help="URL that gets a JSON POST on failure or rejection.")] = None,
 ) -> None:
-    """Retrain on a schedule until Ctrl-C, on a Prefect server; each run leaves its papers in runs/ID/."""
+    """Retrain on a schedule until Ctrl-C, on a Prefect server; each run leaves its records in runs/ID/."""
     from lsgmer.commands.schedule import schedule as body
 
     raise typer.Exit(body(cron, every, timezone, webhook))
@@ -123,7 +123,7 @@ def import_meld(
     source: Annotated[Path, typer.Argument(metavar="MELD.RAW", help="The release, unpacked; it stays as it is.")],
     destination: Annotated[Path, typer.Argument(metavar="FOLDER", help="Becomes corpus.path.")],
 ) -> None:
-    """Turn MELD's video clips into WAV files with ffmpeg; goes on where it was. Exit 1: some clips failed."""
+    """Turn MELD's video clips into WAV files with ffmpeg; resumes where it stopped. Exit 1: some clips failed."""
     from lsgmer.commands.corpora import import_meld as body
 
     raise typer.Exit(body(source, destination))

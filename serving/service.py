@@ -37,7 +37,7 @@ from serving.form import (
 if TYPE_CHECKING:
     from lsgmer.audio import Waveform
 
-ROOT = Path(__file__).parents[1]  # the Bento's src/, where model/ and papers/ stand beside serving/
+ROOT = Path(__file__).parents[1]  # the Bento's src/, which holds model/ and papers/ beside serving/
 WEB = Path(__file__).parent / "web"
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src data:; media-src blob:; frame-ancestors 'none'",

@@ -1,3 +1,5 @@
+"""A typo in params.yaml or an overlay is named with the allowed keys, and a leaky split is refused."""
+
 from __future__ import annotations
 
 import subprocess

@@ -106,7 +106,7 @@ def versions(workspace: Workspace) -> Iterator[Finding]:
         found, wanted = _installed(name), pinned.get(name)
         if found is None or (wanted and found.partition("+")[0] != wanted):
             wrong.append(f"{name} {found or 'absent'} (lock: {wanted or 'none'})")
-    remedy = "; `make test` sets .venv up anew from the lock"
+    remedy = "; `make test` sets .venv up again from the lock"
     yield Finding("versions", "broken" if wrong else "ok", ", ".join(wrong) + remedy if wrong else f"as in {LOCK}")
 
 

@@ -21,7 +21,7 @@ def run(root: Path, quick: bool, jobs: int | None, grid: str | None) -> None:
     try:
         grids.run(root, quick, jobs or cores(), grid)
     except KeyboardInterrupt:
-        print("\nstopped: finished cells and epochs are kept; the same command goes on there", file=sys.stderr)
+        print("\nstopped: finished cells and epochs are kept; the same command resumes there", file=sys.stderr)
         sys.exit(130)
     print("\nnext  lsgmer experiments report" + (" --quick" if quick else ""))
 

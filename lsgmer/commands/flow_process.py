@@ -58,7 +58,7 @@ def _attend(process: subprocess.Popen[bytes]) -> int:
     if code < 0:
         print(
             f"lsgmer: error: the run was ended from outside by signal {-code}; finished work is kept: "
-            "run the same command again to go on",
+            "run the same command again to resume",
             file=sys.stderr,
         )
         return ExitCode.ERROR

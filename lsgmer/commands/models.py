@@ -17,7 +17,7 @@ from lsgmer.registry.promotion import packaged_tag, read_gate
 from lsgmer.registry.trial import serve_command
 from lsgmer.workspace import dvc
 
-FORCE_REASON = "--force-reason"  # of serving.build
+FORCE_REASON = "--force-reason"  # of lsgmer.stages.package
 
 
 def champion_of(workspace: Workspace) -> store.Champion:

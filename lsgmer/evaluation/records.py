@@ -62,7 +62,7 @@ class GateDecision(Record):
 
 
 class Incumbent(Record):
-    """incumbent.json: whom a challenger must beat, copied beside it, or why there is nobody."""
+    """incumbent.json: the champion that a challenger is compared with, or why there is none."""
 
     champion: str | None
     weights_sha256: str | None

@@ -13,7 +13,7 @@ GROUP_TITLES = {"sex": "By sex", "tag": "By tag", "speaker": "By speaker"}
 
 
 def render(metrics: Metrics, speakers: Mapping[str, str]) -> str:
-    """Return the report; `speakers` gives the name behind each digest in `metrics.groups["speaker"]`."""
+    """Return the report; `speakers` gives the name of each digest in `metrics.groups["speaker"]`."""
     parts = [
         "# Evaluation",
         f"{metrics.models['fused'].n} test utterances of {metrics.n_speakers} speakers, chance {metrics.chance:.3f}. "

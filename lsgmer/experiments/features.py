@@ -41,7 +41,7 @@ def prepare(root: Path, name: str) -> None:
     """Validate and encode source `name` into experiments/data/features/NAME/{train,valid,test}.
 
     For `official` these are the corpus's own parts; otherwise they are the protocol's first fold, which is what
-    validation's rules are put to, and every cell divides them anew. Raises LsgmerError.
+    validation's rules are put to, and every cell divides them again. Raises LsgmerError.
     """
     source = load_plan(root).sources[name]
     content = source_content(root, source)

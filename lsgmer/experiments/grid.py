@@ -103,7 +103,7 @@ class Children:
         return code
 
     def end(self) -> None:
-        """Interrupt the stages that run, and wait: finished epochs are kept, and the next run goes on there.
+        """Interrupt the stages that run, and wait: finished epochs are kept, and the next run resumes there.
 
         The stages, not their DVC: one that is ended while it writes leaves an empty dvc.lock, and with it every
         finished cell's record is gone. It ends by itself when its stage has.

@@ -1,4 +1,4 @@
-"""Features divided anew in memory: how a study makes its folds out of one extraction, and normalises by speaker."""
+"""Features divided again in memory: a study makes its folds out of one extraction, and normalises by speaker."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def join(parts: Sequence[FeatureSplit]) -> FeatureSplit:
 
 
 def shuffled_labels(part: FeatureSplit, seed: int) -> FeatureSplit:
-    """Return `part` with its labels dealt out anew: what is learnt from it can be chance only, unless data leaks."""
+    """Return `part` with its labels shuffled: nothing but chance can be learnt from it, unless data leaks."""
     order = np.random.default_rng(seed).permutation(len(part))
     emotions = tuple(part.emotions[row] for row in order)
     return replace(part, labels=part.labels[order], emotions=emotions, sha256=digest([part.sha256, "shuffled", seed]))

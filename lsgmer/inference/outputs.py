@@ -1,4 +1,4 @@
-"""A model's outputs for stored features or raw input, through the same collate, so that both are equal."""
+"""A model's outputs for stored features or raw input: both go through the same collate and are equal."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def load(folder: Path) -> tuple[LSGMER, TrainCard]:
     card = load_card(folder)
     path = folder / WEIGHTS
     if not path.is_file():
-        raise LsgmerError(f"{path}: no such file, though {CARD} stands beside it; run `lsgmer run`")
+        raise LsgmerError(f"{path}: no such file, though {CARD} is there; run `lsgmer run`")
     if (found := file_sha256(path)) != card.weights_sha256:
         raise LsgmerError(f"{path}: sha256 is {found}, the card says {card.weights_sha256}; restore it or train again")
     dimensions: dict[Modality, int] = {}

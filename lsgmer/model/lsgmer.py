@@ -164,7 +164,7 @@ class LabelSignalEnhancement(nn.Module):
         self, labels: Tensor, projected: Tensor, contextual: Tensor, is_padding: Tensor, pooled: Tensor | None = None
     ) -> Tensor:
         """Attend from each label to the frames. labels (C, D), projected H_m0 and contextual H_m1 (B, T, D),
-        is_padding (B, T), pooled (B, D) to stand for S(H_m0). Returns one view of the utterance per label, (B, C, D).
+        is_padding (B, T), pooled (B, D), which is S(H_m0). Returns one view of the utterance per label, (B, C, D).
         """  # noqa: D205
         query = labels.expand(len(projected), -1, -1)  # (B, C, D)
         enhanced, _ = self.attention(query, contextual, contextual, is_padding, need_weights=False)  # (B, C, D)

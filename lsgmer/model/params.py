@@ -16,10 +16,10 @@ from lsgmer.core.sections import Section, Share
 
 
 class ModelParams(Section):
-    """Sizes of LSGMER, the decay alpha of its label memory, and which of its parts stand in (docs/results.md).
+    """Sizes of LSGMER, the decay alpha of its label memory, and which of its parts are used (docs/results.md).
 
-    `enhancement` none leaves LSE out, `label_decay` 0 the moving average. Late fusion is no model but two:
-    experiments average the answers of the audio-only and the text-only one.
+    `enhancement` none leaves LSE out, `label_decay` 0 the moving average. Late fusion averages two separately
+    trained models in experiments; it is not a value of `fusion`.
     `statistics` says what S(H_m0) pools: the projected frames, or the encoder's own features, standardised by
     utterance.
     """

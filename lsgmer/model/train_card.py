@@ -44,7 +44,7 @@ def load_card(folder: Path) -> TrainCard:
 
 
 def speaker_digest(speaker: str) -> str:
-    """Return 16 hex digits that stand for a speaker in cards: they can be compared, and do not say the name.
+    """Return 16 hex digits that identify a speaker in cards without giving the name.
 
     Two corpora that use one name for two people only make the champion comparison leave more out.
     """

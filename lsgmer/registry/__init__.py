@@ -1,1 +1,1 @@
-"""Packaged models: their papers, the champion, and the audit."""
+"""Packaged models: their records, the champion, and the audit."""

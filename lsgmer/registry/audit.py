@@ -133,7 +133,7 @@ def _link(name: str, check: Callable[[Case], list[Finding]], case: Case) -> Link
 
 
 def _package(case: Case) -> list[Finding]:
-    """Make the version anew from weights, card and code, and compare every file with packaging's own list."""
+    """Recompute the version from weights, card and code, and compare every file with packaging's own list."""
     served = served_files(case.root)
     made = version_of(file_sha256(case.root / MODEL_WEIGHTS), file_sha256(case.root / MODEL_CARD), served)
     version = case.tag.partition(":")[2]

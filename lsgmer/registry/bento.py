@@ -1,4 +1,4 @@
-"""A packaged model opened: what a Bento holds under src/, checked against its own papers before it answers."""
+"""A packaged model: what a Bento holds under src/, checked against its own records before it answers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Bundle:
 
     @classmethod
     def open(cls, root: Path) -> Bundle:
-        """Open the package in `root`. Raises LsgmerError when a paper is absent or something was changed."""
+        """Open the package in `root`. Raises LsgmerError when a record is absent or something was changed."""
         try:
             card = read_record(root / MODEL_CARD, ModelCard, RESTORE)
             recorded = read_record(root / PACKAGE_SOURCE, PackageSource, RESTORE)

@@ -64,7 +64,7 @@ def history(workspace: Workspace) -> tuple[Promotion, ...]:
             moves.append(Promotion.model_validate_json(line))
         except ValidationError as error:
             raise LsgmerError(
-                f"{path}, line {number}: not a promotion: {first_problem(error)}; mend or remove the line"
+                f"{path}, line {number}: not a promotion: {first_problem(error)}; fix or remove the line"
             ) from None
     return tuple(moves)
 
@@ -84,7 +84,7 @@ def bento_folder(workspace: Workspace, tag: str) -> Path:
 
 
 def bento_source(workspace: Workspace, tag: str) -> Path:
-    """Return the folder with the Bento's model, papers and code. Raises LsgmerError when it is absent."""
+    """Return the folder with the Bento's model, records and code. Raises LsgmerError when it is absent."""
     folder = bento_folder(workspace, tag) / SOURCE
     if not folder.is_dir():
         raise LsgmerError(f"{tag}: no such Bento in {workspace.bentos}; {REMEDY}")

@@ -18,7 +18,7 @@ class Forced(Record):
 
 
 class Lineage(Record):
-    """Hashes (sha256) of the papers that travel in a package, and the code that made it."""
+    """Hashes (sha256) of the records in a package, and the code that made it."""
 
     lock_sha256: str
     params_sha256: str

@@ -1,4 +1,4 @@
-"""The papers of a package: read, checked against each other and against dvc.lock, composed into the final card."""
+"""The records of a package: read, checked against each other and against dvc.lock, composed into the final card."""
 
 from __future__ import annotations
 

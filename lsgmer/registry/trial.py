@@ -1,4 +1,4 @@
-"""A built Bento is started once and asked one question: what cannot answer may not be promoted."""
+"""A built Bento is started once and asked one question: a model that cannot answer is not promoted."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def run(workspace: Workspace, params: Needs) -> None:
     """Encode the validated manifest into data/features/{train,valid,test}.
 
     Finished batches wait in .lsgmer/scratch/features, keyed by encoder, manifest and batch plan, so a stage
-    that was killed goes on where it stood and ends in the same bytes. Raises LsgmerError for bad input and
+    that was killed resumes where it stopped and ends in the same bytes. Raises LsgmerError for bad input and
     OSError, naming the folder, for a full disk.
     """
     set_threads(params.runtime.threads)
@@ -140,7 +140,7 @@ def extract(part: Extraction, parts: dict[Split, list[Utterance]], what: str) ->
         missing = [batch for batch in batches if not batch[2].is_file()]
         done = len(batches) - len(missing)
         if done:
-            print(f"{what}: going on behind {done} of {len(batches)} finished batches", flush=True)
+            print(f"{what}: resuming: {done} of {len(batches)} batches already done", flush=True)
         for split, rows, file in track(missing, len(batches), what, start=done):
             values = part.encode([parts[split][row] for row in rows])
             content = io.BytesIO()
@@ -155,7 +155,7 @@ def source_of(
     corpus: Path,
     context: int,
 ) -> Source:
-    """Return how `encoder` reads utterances: audio relative to folder `corpus`, words behind `context` earlier ones."""
+    """Return how `encoder` reads utterances: audio relative to folder `corpus`, words after `context` earlier ones."""
     if isinstance(encoder, Precomputed):
         found, unused = encoder.matches([u.id for u in manifest.utterances])
         missing = len(manifest.utterances) - found
@@ -237,7 +237,7 @@ def words_before(utterances: Sequence[Utterance], count: int) -> dict[str, tuple
     """Return, by utterance id, the words of the up to `count` utterances before it, earliest first.
 
     Before means: in the same dialogue and split, with a lower turn, and with words. An utterance without a
-    dialogue or a turn has nobody before it. What is not in `utterances` (a quarantined row) is not there.
+    dialogue or a turn has none before it. Rows that are not in `utterances` (quarantined ones) do not count.
     """
     dialogues: dict[tuple[Split | None, str], list[tuple[int, str, str]]] = defaultdict(list)
     for u in utterances:

@@ -72,7 +72,7 @@ def calibration(metrics: Metrics, params: GateParams) -> RuleResult:
 
 
 def subgroup_gap(metrics: Metrics, params: GateParams) -> RuleResult:
-    """Largest minus smallest balanced accuracy over the sexes; the speakers' spread is told, not judged."""
+    """Largest minus smallest balanced accuracy over the sexes; the speakers' spread is reported, not judged."""
     threshold, speakers = params.max_subgroup_gap, _values(metrics, "speaker")
     told = f"; speakers range from {min(speakers):.3f} to {max(speakers):.3f}" if speakers else ""
     sexes = _values(metrics, "sex")
@@ -84,7 +84,7 @@ def subgroup_gap(metrics: Metrics, params: GateParams) -> RuleResult:
 
 
 def champion(metrics: Metrics, params: GateParams) -> RuleResult:
-    """Against the model in service, on speakers that neither heard: refuse what may be worse by more than the margin.
+    """Against the model in service, on speakers unseen by both: reject what may be worse by more than the margin.
 
     Too few such utterances, or models that cannot be compared, is a HOLD: a person decides.
     """

@@ -1,4 +1,4 @@
-"""Package a model that passed its gate as a Bento with all its papers. Refuses anything that does not match."""
+"""Stage `package`: a model that passed its gate becomes a Bento with its records; what does not match is refused."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def _licenses(card: ModelCard) -> str:
     ]
     return "\n".join(
         [
-            f"Licences of what stands in this package ({card.name})",
+            f"Licences of what is in this package ({card.name})",
             "",
             "- lsgmer/ and serving/: Apache License 2.0",
             f"- model/{WEIGHTS}: trained on the corpus whose manifest has sha256 {card.lineage.manifest_sha256};",

@@ -1,4 +1,4 @@
-"""Stage `validate`: rows at fault are quarantined and the run goes on; a corpus at fault stops it."""
+"""Stage `validate`: faulty rows are quarantined and the run continues; a faulty corpus stops it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Needs = ValidationSections
 def run(workspace: Workspace, params: Needs) -> None:
     """Validate data/manifest and its audio into data/validate; Data Docs go to reports/data_docs.
 
-    Raises LsgmerError when the corpus may not be learnt from; validation.json and quarantine.csv are then in
+    Raises LsgmerError when the corpus failed validation; validation.json and quarantine.csv are then in
     reports/, since DVC removes the outs of a failed stage.
     """
     source, folder = workspace.data("manifest"), workspace.data("validate")

@@ -46,7 +46,7 @@ def fit(
     """Train LSGMER on `train`, select the epoch by `train.select` on `valid`, stop early.
 
     Randomness is drawn from (seed, epoch) and each epoch ends in a checkpoint under `scratch`, so that a
-    run that was killed goes on there and ends in the same bits. `on_epoch` gets each epoch's metrics, also
+    run that was killed resumes there and ends in the same bits. `on_epoch` gets each epoch's metrics, also
     of the epochs an earlier, killed run had finished. Raises LsgmerError when the two parts cannot belong together.
     """
     check_parts(train, valid)

@@ -1,4 +1,4 @@
-"""One training run, an epoch at a time, with a state that can be put down and taken up without changing a bit."""
+"""One training run, an epoch at a time; its state can be saved and resumed with bit-identical results."""
 
 from __future__ import annotations
 

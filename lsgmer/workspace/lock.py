@@ -40,7 +40,7 @@ def note_path(workspace: Workspace) -> Path:
 
 @contextmanager
 def exclusive(workspace: Workspace, what: str) -> Iterator[None]:
-    """Hold the workspace's run lock; end what a killed run left behind. Raises Busy, naming the holder."""
+    """Hold the workspace's run lock; end what a killed run left running. Raises Busy, naming the holder."""
     path = (workspace.state / "run.lock").resolve()
     if path in _held:
         yield

@@ -1,3 +1,5 @@
+"""Records are strict and frozen, and equal content has one spelling and one hash."""
+
 from __future__ import annotations
 
 import pytest

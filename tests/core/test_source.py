@@ -1,3 +1,5 @@
+"""Hashes equal DVC's and git's, and the state of the source says what ran."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""A stage runs alone, explains its errors with an exit code, and never outlives whoever started it."""
+
 from __future__ import annotations
 
 import json

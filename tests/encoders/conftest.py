@@ -1,3 +1,5 @@
+"""Tiny random encoders, saved once per session."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

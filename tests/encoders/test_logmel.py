@@ -1,3 +1,5 @@
+"""Log-mel and prosody frames are what their formulas say, and equal alone or in a batch."""
+
 from __future__ import annotations
 
 from pathlib import Path

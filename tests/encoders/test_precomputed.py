@@ -1,3 +1,5 @@
+"""Precomputed features are looked up by utterance id, and what is missing or odd is named."""
+
 from __future__ import annotations
 
 import re

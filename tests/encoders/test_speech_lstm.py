@@ -1,3 +1,5 @@
+"""The speech LSTM gives the original's frames, whatever else is in the batch."""
+
 from __future__ import annotations
 
 import sys

@@ -1,3 +1,5 @@
+"""A speech transformer's frames do not depend on the batch, and its layers are the model's own."""
+
 from __future__ import annotations
 
 from pathlib import Path

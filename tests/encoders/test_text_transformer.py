@@ -1,3 +1,5 @@
+"""A text's tokens do not depend on the batch; context comes before them and is not among them."""
+
 from __future__ import annotations
 
 from pathlib import Path

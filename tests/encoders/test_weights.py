@@ -1,3 +1,5 @@
+"""Encoder files are found, hashed and packed, and anything else in their place is refused."""
+
 from __future__ import annotations
 
 import shutil

@@ -1,3 +1,5 @@
+"""Plots are the same bytes for the same numbers."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The report shows what is known and says what is not."""
+
 from __future__ import annotations
 
 from lsgmer.core.text import markdown_table

@@ -1,3 +1,5 @@
+"""A cell trains on its fold only, and every variant learns what is there and nothing else."""
+
 from __future__ import annotations
 
 from dataclasses import replace

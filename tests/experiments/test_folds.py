@@ -1,3 +1,5 @@
+"""Folds cover every utterance once and put no speaker on both sides, unless they are marked leaky."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Speaker normalisation uses a speaker's own frames and no labels."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""Every cell has valid parameters, and a typo in the plan is named before anything runs."""
+
 from __future__ import annotations
 
 import shutil

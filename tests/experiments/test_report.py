@@ -1,3 +1,5 @@
+"""The report counts finished cells only, and its differences are paired and adjusted."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Taking features apart and joining them loses and mixes nothing."""
+
 from __future__ import annotations
 
 from dataclasses import replace

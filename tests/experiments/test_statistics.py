@@ -1,3 +1,5 @@
+"""Bootstrap intervals and Holm's adjustment keep their laws."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""The feature store returns what was written, and padding is a mask."""
+
 from __future__ import annotations
 
 import dataclasses

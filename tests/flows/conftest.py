@@ -1,3 +1,5 @@
+"""A real Prefect server for the session, and workspaces of the fake pipeline."""
+
 from __future__ import annotations
 
 import shutil

@@ -160,5 +160,5 @@ def test_command_refuses_a_second_run_and_survives_kill_and_interrupt(done: Path
     second.send_signal(signal.SIGINT)
     code, output = finish(second)
     assert code == 130
-    assert "run the same command again to go on" in output
+    assert "run the same command again to resume" in output
     assert gone(train)

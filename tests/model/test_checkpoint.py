@@ -1,3 +1,5 @@
+"""A checkpoint rebuilds itself, and a changed byte is refused."""
+
 from __future__ import annotations
 
 import json

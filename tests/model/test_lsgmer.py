@@ -1,3 +1,5 @@
+"""Padding is invisible, labels permute, a missing modality is not zeros, and evaluation changes no state."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""The consistency term is a Jensen-Shannon divergence, and class weights average to one."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""The golden run: the whole pipeline on a small corpus, once per session."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The linear baseline weighs classes as the objective does and never predicts an absent class."""
+
 from __future__ import annotations
 
 from dataclasses import replace

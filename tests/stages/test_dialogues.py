@@ -1,3 +1,5 @@
+"""Context comes from the same dialogue and split, and never from the future."""
+
 from __future__ import annotations
 
 from dataclasses import replace

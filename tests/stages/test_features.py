@@ -1,3 +1,5 @@
+"""Extraction resumes to the same bytes, and each utterance is encoded once into its own split."""
+
 from __future__ import annotations
 
 import os
@@ -204,7 +206,7 @@ def test_a_killed_stage_goes_on_and_ends_in_the_same_bytes(reference: Path, robe
         (path.parent / ".leftover.npz.x").write_bytes(b"half")
     code, output = finish(start(tmp_path))
     assert code == 0, output
-    assert "going on behind" in output
+    assert "batches already done" in output
     assert content(tmp_path) == content(reference)
     assert not shards(tmp_path)
 
@@ -259,7 +261,7 @@ def test_a_full_disk_is_named_and_nothing_is_lost(reference: Path, roberta: Path
     subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
     code, output = finish(start(root))
     assert code == 0, output
-    assert "going on behind" in output
+    assert "batches already done" in output
     assert content(root) == content(reference)
 
 

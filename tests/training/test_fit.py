@@ -1,3 +1,5 @@
+"""Training selects on valid, resumes to the same bits, and has no way in for test data."""
+
 from __future__ import annotations
 
 import inspect
