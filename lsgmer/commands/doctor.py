@@ -52,7 +52,7 @@ CHECKED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """One check's result; `note` is worth knowing and stops nothing."""
 
     name: str
@@ -70,9 +70,9 @@ def doctor() -> int:
     return ExitCode.ERROR if any(finding.health == "broken" for finding in findings) else ExitCode.DONE
 
 
-def examine(workspace: Workspace) -> list[Finding]:
+def examine(workspace: Workspace) -> list[Check]:
     """Run every check on `workspace`; a check that fails by itself is a finding too."""
-    checks: tuple[Callable[[Workspace], Iterator[Finding]], ...] = (
+    checks: tuple[Callable[[Workspace], Iterator[Check]], ...] = (
         versions,
         parameters,
         compute,
@@ -83,22 +83,22 @@ def examine(workspace: Workspace) -> list[Finding]:
         git,
         champion,
     )
-    findings: list[Finding] = []
+    findings: list[Check] = []
     for check in checks:
         try:
             findings += check(workspace)
         except (LsgmerError, OSError, ImportError, subprocess.SubprocessError) as error:
-            findings.append(Finding(check.__name__, "broken", str(error)))
+            findings.append(Check(check.__name__, "broken", str(error)))
     return findings
 
 
-def versions(workspace: Workspace) -> Iterator[Finding]:
+def versions(workspace: Workspace) -> Iterator[Check]:
     """Compare Python and the installed libraries with requirements.lock."""
     fits = (3, 11) <= sys.version_info[:2] < (3, 13)
-    yield Finding("python", "ok" if fits else "broken", f"{platform.python_version()} (3.11 or 3.12)")
+    yield Check("python", "ok" if fits else "broken", f"{platform.python_version()} (3.11 or 3.12)")
     lock = workspace.root / LOCK
     if not lock.is_file():
-        yield Finding("versions", "note", f"{LOCK} is not here: nothing to compare with")
+        yield Check("versions", "note", f"{LOCK} is not here: nothing to compare with")
         return
     pinned = pins(lock.read_text())
     wrong = []
@@ -107,57 +107,55 @@ def versions(workspace: Workspace) -> Iterator[Finding]:
         if found is None or (wanted and found.partition("+")[0] != wanted):
             wrong.append(f"{name} {found or 'absent'} (lock: {wanted or 'none'})")
     remedy = "; `make test` sets .venv up again from the lock"
-    yield Finding("versions", "broken" if wrong else "ok", ", ".join(wrong) + remedy if wrong else f"as in {LOCK}")
+    yield Check("versions", "broken" if wrong else "ok", ", ".join(wrong) + remedy if wrong else f"as in {LOCK}")
 
 
-def parameters(workspace: Workspace) -> Iterator[Finding]:
+def parameters(workspace: Workspace) -> Iterator[Check]:
     """Check params.yaml."""
     load_params(workspace.params)
-    yield Finding("params", "ok", "params.yaml is well-formed")
+    yield Check("params", "ok", "params.yaml is well-formed")
 
 
-def compute(workspace: Workspace) -> Iterator[Finding]:
+def compute(workspace: Workspace) -> Iterator[Check]:
     """Say which device a run would use, and with how many threads."""
     import torch
 
     params = load_params(workspace.params).runtime
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     if params.device == "cuda" and gpu is None:
-        yield Finding("device", "broken", "runtime.device is cuda, but torch sees no GPU; set it to auto or cpu")
+        yield Check("device", "broken", "runtime.device is cuda, but torch sees no GPU; set it to auto or cpu")
     else:
         device = gpu if gpu and params.device != "cpu" else "CPU"
-        yield Finding("device", "ok", f"{device} (runtime.device: {params.device})")
+        yield Check("device", "ok", f"{device} (runtime.device: {params.device})")
     available = cores()
     detail = f"runtime.threads {params.threads} of {available} cores; another count gives other bits"
-    yield Finding("threads", "ok" if params.threads <= available else "note", detail)
+    yield Check("threads", "ok" if params.threads <= available else "note", detail)
 
 
-def switches(workspace: Workspace) -> Iterator[Finding]:
+def switches(workspace: Workspace) -> Iterator[Check]:
     """Say whether telemetry and hubs are off."""
     on = [f"{name}={os.environ[name]}" for name, value in ENVIRONMENT.items() if os.environ.get(name) != value]
     detail = f"set otherwise in your environment: {', '.join(on)}" if on else "telemetry and model hubs are off"
-    yield Finding("offline", "note" if on else "ok", detail)
+    yield Check("offline", "note" if on else "ok", detail)
 
 
-def speech(workspace: Workspace) -> Iterator[Finding]:
+def speech(workspace: Workspace) -> Iterator[Check]:
     """Check that the synthesizer's library and voices are there: the sample corpus needs them."""
     import espeakng_loader
 
     library, voices = Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
     there = library.is_file() and voices.is_dir()
-    yield Finding(
-        "espeak", "ok" if there else "broken", str(library) if there else f"{library} or its voices are absent"
-    )
+    yield Check("espeak", "ok" if there else "broken", str(library) if there else f"{library} or its voices are absent")
 
 
-def disk(workspace: Workspace) -> Iterator[Finding]:
+def disk(workspace: Workspace) -> Iterator[Check]:
     """Check the free space in the workspace."""
     free = shutil.disk_usage(workspace.root).free / 1e9
     enough = free >= MIN_FREE_GB
-    yield Finding("disk", "ok" if enough else "broken", f"{free:.1f} GB free (at least {MIN_FREE_GB:g} wanted)")
+    yield Check("disk", "ok" if enough else "broken", f"{free:.1f} GB free (at least {MIN_FREE_GB:g} wanted)")
 
 
-def data_versions(workspace: Workspace) -> Iterator[Finding]:
+def data_versions(workspace: Workspace) -> Iterator[Check]:
     """Check that DVC is set up, and whether its remote is there."""
     dvc.check_workspace(workspace.root)
     config = configparser.ConfigParser(interpolation=None)
@@ -165,32 +163,32 @@ def data_versions(workspace: Workspace) -> Iterator[Finding]:
     name = config.get("core", "remote", fallback=None)
     url = config.get(f"'remote \"{name}\"'", "url", fallback=None)
     if name is None or url is None:
-        yield Finding("dvc remote", "note", "none: data stays in .dvc/cache of this machine")
+        yield Check("dvc remote", "note", "none: data stays in .dvc/cache of this machine")
         return
     local = "://" not in url
     there = not local or (workspace.root / ".dvc" / url).is_dir()
-    yield Finding("dvc remote", "ok", f"{name}: {url}" + ("" if there else " (made by the first `dvc push`)"))
+    yield Check("dvc remote", "ok", f"{name}: {url}" + ("" if there else " (made by the first `dvc push`)"))
 
 
-def git(workspace: Workspace) -> Iterator[Finding]:
+def git(workspace: Workspace) -> Iterator[Check]:
     """Say which commit a run would record."""
     state = source_state(workspace.root)
     if state.commit is None:
-        yield Finding("git", "note", "no git commit here: models carry a digest of the source only; the audit says so")
+        yield Check("git", "note", "no git commit here: models carry a digest of the source only; the audit says so")
     elif state.dirty:
-        yield Finding("git", "note", f"{state.commit[:12]} with uncommitted changes in the source: the audit says so")
+        yield Check("git", "note", f"{state.commit[:12]} with uncommitted changes in the source: the audit says so")
     else:
-        yield Finding("git", "ok", f"{state.commit[:12]}, source unchanged")
+        yield Check("git", "ok", f"{state.commit[:12]}, source unchanged")
 
 
-def champion(workspace: Workspace) -> Iterator[Finding]:
+def champion(workspace: Workspace) -> Iterator[Check]:
     """Check that the champion is what its pointer says."""
     current = champions.read(workspace)
     if current is None:
-        yield Finding("champion", "note", "none yet: `lsgmer run` makes one")
+        yield Check("champion", "note", "none yet: `lsgmer run` makes one")
         return
     champions.verified_source(workspace, current)
-    yield Finding("champion", "ok", current.tag)
+    yield Check("champion", "ok", current.tag)
 
 
 def pins(lock: str) -> dict[str, str]:

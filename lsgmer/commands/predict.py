@@ -22,7 +22,7 @@ CHUNK = 64  # inputs decoded at once: bounds memory for a large table
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Query:
     """One thing to predict: its name in the answer, an audio file and/or words."""
 
     name: str
@@ -50,7 +50,7 @@ def predict(paths: Sequence[str], text: str | None, table: Path | None, kind: st
     return ExitCode.ERROR if failed else ExitCode.DONE
 
 
-def gather(paths: Sequence[str], text: str | None, table: Path | None) -> list[Source]:
+def gather(paths: Sequence[str], text: str | None, table: Path | None) -> list[Query]:
     """Return what to predict. Raises ParamsError for nothing, or for words beside several files."""
     if table and (paths or text):
         raise ParamsError("give either files or --table, not both")
@@ -65,10 +65,10 @@ def gather(paths: Sequence[str], text: str | None, table: Path | None) -> list[S
         raise ParamsError("--text goes with one file; for several, use --table with columns audio and text")
     if not files and not text:
         raise ParamsError("nothing to predict: give audio files, --text or --table")
-    return [Source(str(file), file, text) for file in files] or [Source("text", None, text)]
+    return [Query(str(file), file, text) for file in files] or [Query("text", None, text)]
 
 
-def read_table(path: Path) -> list[Source]:
+def read_table(path: Path) -> list[Query]:
     """Read the columns audio (paths relative to the table) and/or text, and id if there is one."""
     import pandas as pd
 
@@ -82,7 +82,7 @@ def read_table(path: Path) -> list[Source]:
         raise LsgmerError(f"{path}: needs a column audio or text, has {', '.join(map(str, frame.columns))}")
     rows = [{str(key): value for key, value in row.items() if not pd.isna(value)} for row in frame.to_dict("records")]
     return [
-        Source(
+        Query(
             str(row.get("id") or row.get("audio") or f"row {number}"),
             path.parent / str(row["audio"]) if "audio" in row else None,
             str(row["text"]) if "text" in row else None,
@@ -91,7 +91,7 @@ def read_table(path: Path) -> list[Source]:
     ]
 
 
-def answers(workspace: Workspace, sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
+def answers(workspace: Workspace, sources: Sequence[Query]) -> Iterator[dict[str, Any]]:
     """Yield one row per source, in order: a Prediction's fields and source, or source and error."""
     from lsgmer.registry.bento import Bundle
 
@@ -150,7 +150,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return flat | {f"p_{name}": value for name, value in row.get("probabilities", {}).items()}
 
 
-def _read(source: Source) -> Any:
+def _read(source: Query) -> Any:
     from lsgmer.audio import decode
     from lsgmer.inference.predictor import Input
 

@@ -13,7 +13,7 @@ from lsgmer.core.errors import LsgmerError, PackagingRefused
 from lsgmer.core.records import EncoderSpec, Modality
 from lsgmer.encoders.logmel import LogMel
 from lsgmer.encoders.params import AudioEncoderParams, TextEncoderParams
-from lsgmer.encoders.precomputed import Precomputed, refusal
+from lsgmer.encoders.precomputed import Precomputed, why_not_servable
 from lsgmer.encoders.speech_lstm import SpeechLstm
 from lsgmer.encoders.speech_transformer import SpeechTransformer
 from lsgmer.encoders.text_transformer import TextTransformer
@@ -130,7 +130,7 @@ def load_encoder(
 
     """
     if spec.kind == "precomputed":
-        raise LsgmerError(refusal(spec))
+        raise LsgmerError(why_not_servable(spec))
     content: dict[str, Any] = {
         "kind": spec.kind,
         "source": spec.source,
@@ -165,7 +165,7 @@ def pack_encoder(spec: EncoderSpec, destination: Path, root: Path | None = None)
     a package cannot carry what made them.
     """
     if spec.kind == "precomputed":
-        raise PackagingRefused(refusal(spec))
+        raise PackagingRefused(why_not_servable(spec))
     if spec.kind != "transformers" or not is_packed(spec.source):
         return
     copy_files(find_files(spec.source, spec.revision, spec.weights_sha256, root or Path.cwd()), destination)

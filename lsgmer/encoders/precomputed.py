@@ -67,7 +67,7 @@ class Precomputed:
 
     def encode(self, inputs: Sequence[Any]) -> NoReturn:
         """Raise LsgmerError: nothing here can turn new speech or text into such features."""
-        raise LsgmerError(refusal(self.spec))
+        raise LsgmerError(why_not_servable(self.spec))
 
     def _checked(self, name: str, values: Any) -> Array:
         try:
@@ -82,7 +82,7 @@ class Precomputed:
         return found
 
 
-def refusal(spec: EncoderSpec) -> str:
+def why_not_servable(spec: EncoderSpec) -> str:
     """Return why a model trained on precomputed features cannot be used on new speech."""
     return (
         f"the {spec.modality} features were made elsewhere ({spec.source}): nothing here can encode new speech or "

@@ -53,7 +53,7 @@ def compare(
         return None
     card = load_card(folder)
     rows = unheard(new.test, new.card, card)
-    reason = refusal(card, new.test, rows)
+    reason = why_not_comparable(card, new.test, rows)
     if reason is None:
         try:
             guess, rows = champion_guess(workspace, params, manifest, new.test, rows)
@@ -75,7 +75,7 @@ def unheard(test: FeatureSplit, *cards: TrainCard) -> list[int]:
     return [row for row, speaker in enumerate(test.speakers) if speaker_digest(speaker) not in seen]
 
 
-def refusal(champion: TrainCard, test: FeatureSplit, rows: Sequence[int]) -> str | None:
+def why_not_comparable(champion: TrainCard, test: FeatureSplit, rows: Sequence[int]) -> str | None:
     """Return why the two models cannot be compared, or None."""
     if champion.labels.names != test.label_set.names:
         return f"its labels are {', '.join(champion.labels.names)}, now they are {', '.join(test.label_set.names)}"

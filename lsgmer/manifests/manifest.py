@@ -13,7 +13,7 @@ from typing import Any
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import write_atomically
 from lsgmer.core.records import SPLITS, Labels, Split, canonical_json, digest
-from lsgmer.manifests.parquet import read_rows, write_rows
+from lsgmer.manifests.parquet import read_utterances, write_utterances
 from lsgmer.manifests.utterance import Note, RejectedRow, Utterance, is_left_out
 
 SHOWN = 5  # how many reasons, and rows of a note, the log shows
@@ -36,7 +36,7 @@ class Manifest:
     def save(self, folder: Path, rejected: Sequence[RejectedRow] = (), notes: Sequence[Note] = ()) -> None:
         """Write manifest.parquet, rejected.csv and manifest.json (with every row of `notes`) into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_rows(folder / "manifest.parquet", self.utterances, self._metadata())
+        write_utterances(folder / "manifest.parquet", self.utterances, self._metadata())
         rows = [(row.source, row.row, row.reason) for row in rejected]
         write_csv(folder / "rejected.csv", ("source", "row", "reason"), rows)
         told = {note.what: note.rows for note in notes}
@@ -52,7 +52,7 @@ class Manifest:
         """
         path = folder / "manifest.parquet"
         remedy = "run `dvc repro manifest` to make it again"
-        utterances, _, metadata = read_rows(path, remedy)
+        utterances, _, metadata = read_utterances(path, remedy)
         manifest = cls(utterances, read_labels(metadata, path, remedy), metadata["corpus"])
         if manifest.content_hash != metadata["content_hash"]:
             raise LsgmerError(f"{path}: its rows do not match its content hash; {remedy}")

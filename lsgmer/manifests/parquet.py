@@ -53,7 +53,7 @@ FACTS = pa.schema(
 NAMES = tuple(field.name for field in fields(AudioFacts))
 
 
-def write_rows(
+def write_utterances(
     path: Path,
     utterances: Sequence[Utterance],
     metadata: Mapping[str, str],
@@ -66,7 +66,7 @@ def write_rows(
     pq.write_table(table, path, compression="zstd", compression_level=3, write_statistics=False)
 
 
-def read_rows(path: Path, remedy: str) -> tuple[tuple[Utterance, ...], dict[str, AudioFacts], dict[str, str]]:
+def read_utterances(path: Path, remedy: str) -> tuple[tuple[Utterance, ...], dict[str, AudioFacts], dict[str, str]]:
     """Return the utterances, the audio facts by id (where file and row have any), and the schema metadata.
 
     Raises LsgmerError, ending in `remedy`, for a missing or unreadable file or unexpected columns.

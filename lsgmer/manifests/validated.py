@@ -13,7 +13,7 @@ from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import write_atomically
 from lsgmer.core.records import Labels, Record, Seconds, read_record
 from lsgmer.manifests.manifest import Manifest, demand_labels, read_labels
-from lsgmer.manifests.parquet import read_rows, write_rows
+from lsgmer.manifests.parquet import read_utterances, write_utterances
 from lsgmer.manifests.utterance import Utterance
 
 
@@ -74,7 +74,7 @@ class ValidatedManifest:
                 f"{path}: its sha256 is {sha256[:12]}, but validation wrote {str(report.validated_sha256)[:12]}: "
                 f"it has changed since; {remedy}"
             )
-        utterances, facts, metadata = read_rows(path, remedy)
+        utterances, facts, metadata = read_utterances(path, remedy)
         labels = read_labels(metadata, path, remedy)
         demand_labels(labels, expected, path)
         durations = {name: fact.duration_s for name, fact in facts.items() if fact.duration_s is not None}
@@ -92,7 +92,7 @@ def write_validated(
         raise LsgmerError("a manifest that did not pass validation cannot be written as a validated one")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "validated.parquet"
-    write_rows(path, manifest.utterances, manifest._metadata(), facts)
+    write_utterances(path, manifest.utterances, manifest._metadata(), facts)
     report = report.model_copy(update={"validated_sha256": file_sha256(path)})
     write_atomically(folder / "validation.json", report.to_json())
     return report

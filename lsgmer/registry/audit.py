@@ -57,7 +57,7 @@ class AuditReport(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Comparison:
     """One comparison's outcome."""
 
     status: Status
@@ -78,15 +78,15 @@ class Case:
         """Return a paper of the package."""
         return self.root / PAPERS / name
 
-    def outs(self, *paths: str) -> list[Finding]:
+    def outs(self, *paths: str) -> list[Comparison]:
         """Compare outs of the pipeline with the md5 that the embedded lock has for them."""
         return [self._recorded(path, self.lock.outs.get(path)) for path in paths]
 
-    def _recorded(self, path: str, recorded: Recorded | None) -> Finding:
+    def _recorded(self, path: str, recorded: Recorded | None) -> Comparison:
         if recorded is None:
-            return Finding("broken", f"{path}: not in the embedded dvc.lock")
+            return Comparison("broken", f"{path}: not in the embedded dvc.lock")
         status, detail = recorded.check(self.workspace)
-        return Finding(status, detail)
+        return Comparison(status, detail)
 
 
 def audit(workspace: Workspace, target: str) -> AuditReport:
@@ -121,18 +121,18 @@ def locate(workspace: Workspace, target: str) -> tuple[Path, str]:
     return bento_source(workspace, target), target
 
 
-def _link(name: str, check: Callable[[Case], list[Finding]], case: Case) -> Link:
+def _link(name: str, check: Callable[[Case], list[Comparison]], case: Case) -> Link:
     """Run one link's comparisons; a paper that cannot even be read is broken."""
     try:
         findings = check(case)
     except (OSError, ValueError, LsgmerError) as error:
-        findings = [Finding("broken", str(error))]
+        findings = [Comparison("broken", str(error))]
     status = next(s for s in WORST if s == "verified" or any(f.status == s for f in findings))
     shown = [f.detail for f in findings if f.status == status]
     return Link(name=name, status=status, details=tuple(shown))
 
 
-def _package(case: Case) -> list[Finding]:
+def _package(case: Case) -> list[Comparison]:
     """Recompute the version from weights, card and code, and compare every file with packaging's own list."""
     served = served_files(case.root)
     made = version_of(file_sha256(case.root / MODEL_WEIGHTS), file_sha256(case.root / MODEL_CARD), served)
@@ -141,7 +141,7 @@ def _package(case: Case) -> list[Finding]:
     source = read_record((case.root / PACKAGE_SOURCE), PackageSource, RESTORE)
     changed = sorted(name for name in {*served, *source.served} if served.get(name) != source.served.get(name))
     if changed:
-        found.append(Finding("broken", f"code changed since packaging: {', '.join(changed[:5])}"))
+        found.append(Comparison("broken", f"code changed since packaging: {', '.join(changed[:5])}"))
     record = case.workspace.data("package") / "package.json"
     if record.is_file():
         noted = read_record(record, PackageRecord, RESTORE)
@@ -150,7 +150,7 @@ def _package(case: Case) -> list[Finding]:
     return _brief(found, "files as package.json records them")
 
 
-def _model(case: Case) -> list[Finding]:
+def _model(case: Case) -> list[Comparison]:
     lineage, folder = case.card.lineage, case.root / MODEL
     card = read_record((folder / CARD), TrainCard, RESTORE)
     return [
@@ -161,7 +161,7 @@ def _model(case: Case) -> list[Finding]:
     ]
 
 
-def _gate(case: Case) -> list[Finding]:
+def _gate(case: Case) -> list[Comparison]:
     decision = read_record(case.paper("gate.json"), GateDecision, RESTORE)
     lineage, forced = case.card.lineage, case.card.forced
     found = [
@@ -171,18 +171,18 @@ def _gate(case: Case) -> list[Finding]:
         *case.outs("data/gate"),
     ]
     if decision.verdict != "PASS" and forced is None:
-        found.append(Finding("broken", f"the gate's verdict is {decision.verdict} and nobody forced the promotion"))
+        found.append(Comparison("broken", f"the gate's verdict is {decision.verdict} and nobody forced the promotion"))
     elif forced is not None:
-        found.append(Finding("verified", f"forced by {forced.by} over {decision.verdict}: {forced.reason}"))
+        found.append(Comparison("verified", f"forced by {forced.by} over {decision.verdict}: {forced.reason}"))
     return found
 
 
-def _metrics(case: Case) -> list[Finding]:
+def _metrics(case: Case) -> list[Comparison]:
     paper = _file(case.paper("metrics.json"), case.card.lineage.metrics_sha256, "metrics.json")
     return [paper, *case.outs("data/evaluate", "data/controls")]
 
 
-def _features(case: Case) -> list[Finding]:
+def _features(case: Case) -> list[Comparison]:
     found = case.outs("data/features/train", "data/features/valid", "data/features/test")
     for name, sha256 in sorted(case.card.train.feature_sha256.items()):
         store = case.workspace.data("features") / name / "store.json"
@@ -191,7 +191,7 @@ def _features(case: Case) -> list[Finding]:
     return found
 
 
-def _validated(case: Case) -> list[Finding]:
+def _validated(case: Case) -> list[Comparison]:
     lineage = case.card.lineage
     return [
         _same("manifest named by the train card", case.card.train.manifest_sha256, lineage.manifest_sha256),
@@ -200,43 +200,45 @@ def _validated(case: Case) -> list[Finding]:
     ]
 
 
-def _raw(case: Case) -> list[Finding]:
+def _raw(case: Case) -> list[Comparison]:
     return [case._recorded(path, recorded) for path, recorded in sorted(case.lock.raw.items())]
 
 
-def _params(case: Case) -> list[Finding]:
+def _params(case: Case) -> list[Comparison]:
     found = [_file(case.paper("params.yaml"), case.card.lineage.params_sha256, "params.yaml")]
     differing = case.lock.differing_params(case.paper("params.yaml"))
     if differing:
-        found.append(Finding("broken", f"the stages ran with other values of {', '.join(differing)}"))
+        found.append(Comparison("broken", f"the stages ran with other values of {', '.join(differing)}"))
     here = case.workspace.params
     if here.is_file() and case.lock.differing_params(here):
-        found.append(Finding("verified", "the workspace's params.yaml has moved on since"))
+        found.append(Comparison("verified", "the workspace's params.yaml has moved on since"))
     return found
 
 
-def _commit(case: Case) -> list[Finding]:
+def _commit(case: Case) -> list[Comparison]:
     state = case.card.lineage.source
     if state.commit is None:
-        return [Finding("missing", "no_scm: it was made outside git; only the digest of its source is known")]
+        return [Comparison("missing", "no_scm: it was made outside git; only the digest of its source is known")]
     if state.dirty:
         return [
-            Finding("missing", f"made from uncommitted changes on top of {state.commit[:12]}: commit, then run again")
+            Comparison(
+                "missing", f"made from uncommitted changes on top of {state.commit[:12]}: commit, then run again"
+            )
         ]
     found = commit_state(case.workspace.root, state.commit)
     if found is None:
-        return [Finding("missing", f"commit {state.commit} is not in this repository; fetch it, then audit again")]
+        return [Comparison("missing", f"commit {state.commit} is not in this repository; fetch it, then audit again")]
     return [_same(f"source at commit {state.commit[:12]}", found, state.source_sha256)]
 
 
-def _lock(case: Case) -> list[Finding]:
+def _lock(case: Case) -> list[Comparison]:
     found = [_file(case.paper("dvc.lock"), case.card.lineage.lock_sha256, "embedded dvc.lock")]
-    found += [Finding("broken", problem) for problem in case.lock.inconsistencies()]
+    found += [Comparison("broken", problem) for problem in case.lock.inconsistencies()]
     return found
 
 
 # From the package back to what it was made of; the name is what a report shows.
-LINKS: dict[str, Callable[[Case], list[Finding]]] = {
+LINKS: dict[str, Callable[[Case], list[Comparison]]] = {
     "package": _package,
     "model": _model,
     "gate": _gate,
@@ -250,20 +252,20 @@ LINKS: dict[str, Callable[[Case], list[Finding]]] = {
 }
 
 
-def _same(what: str, found: str, recorded: str) -> Finding:
+def _same(what: str, found: str, recorded: str) -> Comparison:
     if found == recorded:
-        return Finding("verified", f"{what}: {found[:16]}")
-    return Finding("broken", f"{what}: {found[:16]}, recorded {recorded[:16]}")
+        return Comparison("verified", f"{what}: {found[:16]}")
+    return Comparison("broken", f"{what}: {found[:16]}, recorded {recorded[:16]}")
 
 
-def _file(path: Path, sha256: str, what: str) -> Finding:
+def _file(path: Path, sha256: str, what: str) -> Comparison:
     if not path.is_file():
-        return Finding("broken", f"{what}: {path} is gone")
+        return Comparison("broken", f"{what}: {path} is gone")
     return _same(what, file_sha256(path), sha256)
 
 
-def _brief(findings: list[Finding], what: str) -> list[Finding]:
+def _brief(findings: list[Comparison], what: str) -> list[Comparison]:
     """Keep every finding that is not verified; sum up the rest, which can be a hundred files."""
     good = [finding for finding in findings if finding.status == "verified"]
-    kept = good[:1] + ([Finding("verified", f"{len(good) - 1} {what}")] if len(good) > 1 else [])
+    kept = good[:1] + ([Comparison("verified", f"{len(good) - 1} {what}")] if len(good) > 1 else [])
     return kept + [finding for finding in findings if finding.status != "verified"]

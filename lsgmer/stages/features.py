@@ -32,7 +32,7 @@ from lsgmer.manifests.validated import ValidatedManifest
 Array = np.ndarray[Any, Any]
 Encode = Callable[[Sequence[Utterance]], list[Array]]
 PRECOMPUTED = "precomputed"
-Plan = dict[Split, list[list[int]]]  # per split, batches of rows of that split
+BatchPlan = dict[Split, list[list[int]]]  # per split, batches of rows of that split
 
 
 class Needs(Sections):
@@ -44,7 +44,7 @@ class Needs(Sections):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModalityReader:
     """How one modality is read: what makes the features, how long an utterance is (None: not there), and the frames."""
 
     spec: EncoderSpec
@@ -58,7 +58,7 @@ class Extraction:
 
     spec: EncoderSpec
     encode: Encode
-    plan: Plan
+    plan: BatchPlan
     folder: Path
 
     def batches(self) -> list[tuple[Split, list[int], Path]]:
@@ -97,7 +97,7 @@ def run(workspace: Workspace, params: Needs) -> None:
         else build_text(params.features.text, workspace.root, device),
     }
     context = params.features.text.context
-    sources = {m: source_of(m, e, manifest, corpus, context) for m, e in encoders.items() if e is not None}
+    sources = {m: reader_of(m, e, manifest, corpus, context) for m, e in encoders.items() if e is not None}
     check_readable(manifest.utterances, list(sources.values()))
 
     scratch, size = workspace.scratch / "features", params.features.batch_size
@@ -120,9 +120,9 @@ def run(workspace: Workspace, params: Needs) -> None:
 
 def plan_batches(
     parts: dict[Split, list[Utterance]], length_of: Callable[[Utterance], int | None], batch_size: int
-) -> Plan:
+) -> BatchPlan:
     """Return batches of rows of similar length per split; rows whose length is None are in none."""
-    plan: Plan = {}
+    plan: BatchPlan = {}
     for split, utterances in parts.items():
         lengths = {row: n for row, u in enumerate(utterances) if (n := length_of(u)) is not None}
         rows = list(lengths)
@@ -148,28 +148,30 @@ def extract(part: Extraction, parts: dict[Split, list[Utterance]], what: str) ->
             write_atomically(file, content.getvalue())
 
 
-def source_of(
+def reader_of(
     modality: Modality,
     encoder: AudioEncoder | TextEncoder | Precomputed,
     manifest: ValidatedManifest,
     corpus: Path,
     context: int,
-) -> Source:
+) -> ModalityReader:
     """Return how `encoder` reads utterances: audio relative to folder `corpus`, words after `context` earlier ones."""
     if isinstance(encoder, Precomputed):
         found, unused = encoder.matches([u.id for u in manifest.utterances])
         missing = len(manifest.utterances) - found
         print(f"features-{modality}: precomputed for {found} utterances, none for {missing}; {unused} ids unused")
-        return Source(encoder.spec, lambda u: encoder.length(u.id), lambda us: encoder.look_up([u.id for u in us]))
+        return ModalityReader(
+            encoder.spec, lambda u: encoder.length(u.id), lambda us: encoder.look_up([u.id for u in us])
+        )
     if modality == "audio":
         speech = cast(AudioEncoder, encoder)
-        return Source(
+        return ModalityReader(
             encoder.spec,
             lambda u: round(1000 * manifest.durations[u.id]) if u.audio else None,
             lambda us: speech.encode([decode(corpus / str(u.audio), u.start_s, u.end_s) for u in us]),
         )
     words, before = cast(TextEncoder, encoder), words_before(manifest.utterances, context)
-    return Source(
+    return ModalityReader(
         encoder.spec,
         lambda u: len(str(u.text)) if has_text(u) else None,
         lambda us: words.encode([str(u.text) for u in us], [before.get(u.id, ()) for u in us]),
@@ -210,7 +212,9 @@ def naming_full_disk(folder: Path) -> Iterator[None]:
         raise
 
 
-def _extraction(modality: Modality, source: Source, plan: Plan, manifest_sha256: str, scratch: Path) -> Extraction:
+def _extraction(
+    modality: Modality, source: ModalityReader, plan: BatchPlan, manifest_sha256: str, scratch: Path
+) -> Extraction:
     key = digest([source.spec.fingerprint, manifest_sha256, plan])
     return Extraction(source.spec, source.encode, plan, scratch / f"{modality}-{key[:16]}")
 
@@ -223,7 +227,7 @@ def _pieces(shards: list[tuple[list[int], Path]]) -> Iterator[tuple[int, Array]]
         yield from zip(rows, values, strict=True)
 
 
-def check_readable(utterances: Sequence[Utterance], sources: Sequence[Source]) -> None:
+def check_readable(utterances: Sequence[Utterance], sources: Sequence[ModalityReader]) -> None:
     """Raise LsgmerError for utterances that no source can read: they would be rows of nothing."""
     bare = [u.id for u in utterances if all(source.length(u) is None for source in sources)]
     if bare:

@@ -13,7 +13,7 @@ from lsgmer.validation.params import ValidationSections
 from lsgmer.validation.profile import profile_of
 from lsgmer.validation.report import (
     announce,
-    refusal,
+    refusal_message,
 )
 
 QUARANTINE = ("id", "audio", "reasons")
@@ -39,7 +39,7 @@ def run(workspace: Workspace, params: Needs) -> None:
     if not verdict.report.passed:
         write_csv(workspace.reports / "quarantine.csv", QUARANTINE, rows)
         write_atomically(workspace.reports / "validation.json", verdict.report.to_json())
-        raise LsgmerError(refusal(verdict.report, workspace.reports))
+        raise LsgmerError(refusal_message(verdict.report, workspace.reports))
     for name in ("quarantine.csv", "validation.json"):
         (workspace.reports / name).unlink(missing_ok=True)  # of an earlier failure
     write_csv(folder / "quarantine.csv", QUARANTINE, rows)

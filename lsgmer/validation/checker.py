@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Checked:
     """What validation found: the rows kept, the rows quarantined, and the report."""
 
     kept: Manifest
@@ -89,7 +89,7 @@ def validate(
     rejected: Sequence[RejectedRow],
     params: ValidationSections,
     docs: Path,
-) -> Verdict:
+) -> Checked:
     """Check the manifest against every rule and return the verdict.
 
     Args:
@@ -122,7 +122,7 @@ def validate(
     total = len(manifest.utterances) + len(defects)
     lost = rejected_share(quarantine, defects, total, limits.max_rejected_share)
     report = _report(manifest, kept, rejected, outcomes, lost)
-    return Verdict(kept, good, quarantine, report)
+    return Checked(kept, good, quarantine, report)
 
 
 def _report(

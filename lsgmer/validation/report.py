@@ -72,7 +72,7 @@ def announce(report: ValidationReport, docs: Path) -> None:
     print(f"validate: Data Docs in {docs / 'index.html'}", flush=True)
 
 
-def refusal(report: ValidationReport, reports: Path) -> str:
+def refusal_message(report: ValidationReport, reports: Path) -> str:
     """Return the message for a corpus that failed: every critical finding, the rows it names, what to do."""
     broken = [finding for finding in report.expectations if finding.severity == "critical" and not finding.success]
     lines = [

@@ -27,7 +27,7 @@ _PID = re.compile(r"PID[s]?:?\s*(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StageGraph:
     """The stages of dvc.yaml in an order in which they can run, and the direct needs of each."""
 
     order: tuple[str, ...]
@@ -90,20 +90,20 @@ def unclean(root: Path) -> frozenset[str]:
     return frozenset(json.loads(ask(root, "status", PIPELINE, "--json").strip().splitlines()[-1]))
 
 
-def read_plan(root: Path) -> Plan:
+def read_graph(root: Path) -> StageGraph:
     """Ask DVC for the graph of `root`'s dvc.yaml, foreach and matrix expanded, imports left out."""
     dot = ask(root, "dag", "--dot", PIPELINE)
     names = [name for name in re.findall(r'^"([^"]+)";$', dot, re.MULTILINE) if not name.endswith(".dvc")]
     edges = re.findall(r'^"([^"]+)" -> "([^"]+)";$', dot, re.MULTILINE)
     needs = {name: frozenset(a for a, b in edges if b == name and a in names) for name in names}
     declared = list(read_yaml(root / PIPELINE).get("stages", {}))
-    return Plan(order=_ordered(needs, declared), needs=needs)
+    return StageGraph(order=_ordered(needs, declared), needs=needs)
 
 
-def survey(root: Path) -> tuple[Plan, tuple[str, ...]]:
+def survey(root: Path) -> tuple[StageGraph, tuple[str, ...]]:
     """Return the plan and the stages to run, in order: those out of date and all that follow from them."""
     with ThreadPoolExecutor() as pool:  # two questions of two seconds each
-        plan, todo = pool.submit(read_plan, root), pool.submit(unclean, root)
+        plan, todo = pool.submit(read_graph, root), pool.submit(unclean, root)
         return plan.result(), plan.result().after(todo.result())
 
 

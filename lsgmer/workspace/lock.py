@@ -24,7 +24,7 @@ class Busy(LsgmerError):
     """Another run holds the workspace."""
 
 
-class Note(Record):
+class Holder(Record):
     """flow.json: the run that holds the workspace, its identity and its children's ("pid:create_time")."""
 
     owner: str
@@ -34,7 +34,7 @@ class Note(Record):
 
 
 def note_path(workspace: Workspace) -> Path:
-    """Return the file that holds the Note."""
+    """Return the file that holds the Holder."""
     return workspace.scratch / "flow.json"
 
 
@@ -55,7 +55,7 @@ def exclusive(workspace: Workspace, what: str) -> Iterator[None]:
     try:
         end_leftovers(workspace)
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        write_atomically(note_path(workspace), Note(owner=identity(os.getpid()), what=what, since=since).to_json())
+        write_atomically(note_path(workspace), Holder(owner=identity(os.getpid()), what=what, since=since).to_json())
         yield
     finally:
         note_path(workspace).unlink(missing_ok=True)
@@ -109,8 +109,8 @@ def busy_message(workspace: Workspace) -> str:
     return f"{where}; one at a time: wait for it or end it, then run this again"
 
 
-def _read(workspace: Workspace) -> Note | None:
+def _read(workspace: Workspace) -> Holder | None:
     try:
-        return Note.model_validate_json(note_path(workspace).read_text())
+        return Holder.model_validate_json(note_path(workspace).read_text())
     except (OSError, ValidationError):
         return None

@@ -193,7 +193,7 @@ def test_predict_gathers_files_globs_and_tables(here: Path) -> None:
     for name in ("b.wav", "a.wav", "c.txt"):
         (here / name).touch()
     assert [s.name for s in predict.gather(["*.wav", "absent.wav"], None, None)] == ["a.wav", "b.wav", "absent.wav"]
-    assert predict.gather([], "hello", None) == [predict.Source("text", None, "hello")]
+    assert predict.gather([], "hello", None) == [predict.Query("text", None, "hello")]
     (here / "t.csv").write_text("audio,text\na.wav,hello\n,only words\n")
     first, second = predict.gather([], None, here / "t.csv")
     assert (first.audio, first.text) == (here / "a.wav", "hello")

@@ -16,7 +16,7 @@ from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace
 from lsgmer.core.records import Label, Labels
 from lsgmer.manifests.manifest import Manifest, load_rejected
-from lsgmer.manifests.parquet import read_rows
+from lsgmer.manifests.parquet import read_utterances
 from lsgmer.manifests.utterance import Note, RejectedRow, Utterance, is_left_out
 from lsgmer.manifests.validated import ValidatedManifest, ValidationReport, write_validated
 from lsgmer.stages.manifest import run
@@ -147,7 +147,7 @@ def test_a_validated_manifest_knows_durations_and_its_own_hash(tmp_path):
     assert (found.utterances, found.labels, found.corpus) == (MANIFEST.utterances, LABELS, "table")
     assert found.durations == {"u2": 0.75}
     assert found.sha256 == report.validated_sha256 == file_sha256(tmp_path / "validated.parquet")
-    assert read_rows(tmp_path / "validated.parquet", "")[1]["u2"].sample_rate == 16000
+    assert read_utterances(tmp_path / "validated.parquet", "")[1]["u2"].sample_rate == 16000
 
 
 def test_one_flipped_byte_is_refused(tmp_path):

@@ -32,7 +32,7 @@ def test_lock_that_a_killed_dvc_left_half_written_is_removed(tmp_path: Path, con
 
 def test_everything_downstream_follows() -> None:
     needs = {"c": frozenset("b"), "b": frozenset("a"), "a": frozenset[str](), "x": frozenset[str]()}
-    plan = dvc.Plan(order=("a", "x", "b", "c"), needs=needs)
+    plan = dvc.StageGraph(order=("a", "x", "b", "c"), needs=needs)
     assert plan.after({"b"}) == ("b", "c")
     assert plan.after({"x", "a"}) == ("a", "x", "b", "c")
     assert plan.after(()) == ()

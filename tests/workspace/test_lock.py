@@ -60,7 +60,7 @@ def test_children_of_a_dead_run_are_ended_and_of_a_live_one_kept(tmp_path: Path)
         assert identity(child.pid) in json.loads(runs.note_path(workspace).read_text())["children"]
         assert runs.end_leftovers(workspace) == []
     assert is_alive(identity(child.pid))
-    note = runs.Note(owner="999999:1.00", what="a killed run", since="then", children=(identity(child.pid),))
+    note = runs.Holder(owner="999999:1.00", what="a killed run", since="then", children=(identity(child.pid),))
     runs.note_path(workspace).write_text(note.to_json())
     with runs.exclusive(workspace, "the next"):
         assert not psutil.pid_exists(child.pid)
