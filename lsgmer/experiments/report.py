@@ -135,7 +135,7 @@ def _protocol(results: StudyResults, study: Study, protocol: Protocol) -> str:
     if study.normalise == "speaker":
         text += " Audio is normalised by speaker, with all of a speaker's utterances and no label."
     if shared:
-        text += f" **{shared} test speakers are seen in training or validation: not speaker-independent.**"
+        text += f" **{shared} test speakers are heard in training or validation: not speaker-independent.**"
     return text
 
 
