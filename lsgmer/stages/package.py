@@ -23,7 +23,7 @@ from lsgmer.core.stage import run_stage
 from lsgmer.core.text import markdown_table, number_text
 from lsgmer.model.train_card import CARD, ENCODERS, WEIGHTS, load_card
 from lsgmer.registry.bento import PackageSource, code_to_serve, served_files, version_of
-from lsgmer.registry.champions import bento_folder
+from lsgmer.registry.champions import bento_folder, history
 from lsgmer.registry.layout import MODEL, MODEL_CARD, MODEL_WEIGHTS, PACKAGE_SOURCE, PAPERS
 from lsgmer.registry.model_card import Forced, ModelCard, PackageRecord
 from lsgmer.registry.papers import Papers, collect
@@ -212,7 +212,8 @@ def _readme(card: ModelCard) -> str:
 def run(workspace: Workspace, params: Needs, forced: Forced | None = None) -> None:
     """Build the Bento of `workspace`'s model, have it answer one question, then write package.json.
 
-    Raises what `build` raises, and PackagingRefused for a Bento that cannot answer: it is removed from the store.
+    Raises what `build` raises, and PackagingRefused for a Bento that cannot answer: it is removed from the
+    store unless it was champion once.
     """
     for leftover in workspace.scratch.glob("package-*"):  # of a killed run; a forced promotion may be at work beside us
         if time.time() - leftover.stat().st_mtime > LEFTOVER_S:
@@ -222,7 +223,8 @@ def run(workspace: Workspace, params: Needs, forced: Forced | None = None) -> No
     try:
         ask(workspace, record.tag, tuple(name for name in MODALITIES if card.encoders.get(name) is not None))
     except PackagingRefused:
-        shutil.rmtree(bento_folder(workspace, record.tag), ignore_errors=True)
+        if all(move.tag != record.tag for move in history(workspace)):  # never remove what was served once
+            shutil.rmtree(bento_folder(workspace, record.tag), ignore_errors=True)
         raise
     write_atomically(workspace.data("package") / "package.json", record.to_json())
     print(f"package: {record.tag}; serve it with `lsgmer serve` once it is promoted", flush=True)

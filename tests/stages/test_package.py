@@ -19,9 +19,10 @@ from lsgmer.core.paths import Workspace
 from lsgmer.evaluation.records import RuleResult
 from lsgmer.params import load_params
 from lsgmer.registry.bento import Bundle, code_to_serve, served_files
+from lsgmer.registry.champions import bento_folder, log_path, promote
 from lsgmer.registry.model_card import Forced, ModelCard, PackageRecord
 from lsgmer.registry.papers import collect, dump_yaml, params_of, upstream
-from lsgmer.stages.package import RUNTIME, build, weight_packages
+from lsgmer.stages.package import RUNTIME, Needs, build, run, weight_packages
 from tests.support.imports import closure, third_party
 from tests.support.server import ROOT, run_package, write_gate, write_lock
 
@@ -243,6 +244,18 @@ def test_a_bento_that_cannot_answer_is_refused_and_leaves_the_store(workspace: W
     assert "cannot import name 'nowhere'" in done.stderr
     assert {path.name for path in (workspace.bentos / "bentos").glob("*/*")} == before
     assert not (workspace.data("package") / "package.json").exists()
+
+
+def test_a_bento_that_was_served_once_stays_in_the_store(
+    workspace: Workspace, packaged: Packaged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(workspace, packaged[1].tag)
+    monkeypatch.setattr("lsgmer.registry.trial.START_S", 0.0)  # so that it cannot be ready in time
+    with pytest.raises(PackagingRefused, match="not ready within"):
+        run(workspace, Needs.of(load_params(workspace.params)))
+    assert bento_folder(workspace, packaged[1].tag).is_dir()
+    workspace.champion.unlink()
+    log_path(workspace).unlink()
 
 
 def test_the_parameters_in_the_package_are_those_that_the_stages_ran_with() -> None:
