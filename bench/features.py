@@ -1,4 +1,4 @@
-"""How long the features stage takes for 700 short utterances with the default encoders: python -m bench.features."""
+"""Time the features stage on 760 short utterances, as many as the sample has: python -m bench.features."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lsgmer.manifests.validated import ValidationReport, write_validated
 from lsgmer.params import load_params
 from lsgmer.stages.features import run
 
-COUNT, RATE = 700, 16_000
+COUNT, RATE = 760, 16_000
 TEXT = "I did not think that you would come all the way out here in this weather"
 
 
 def corpus(folder: Path, labels: tuple[str, ...]) -> list[Utterance]:
-    """Write `COUNT` clips of 1.5 to 3.5 s of noise, and return them with a sentence each."""
+    """Write `COUNT` clips of noise, 1.5 to 3.5 s long, and return them as utterances with a sentence each."""
     random = np.random.default_rng(0)
     folder.mkdir(parents=True)
     made = []
@@ -37,7 +37,7 @@ def corpus(folder: Path, labels: tuple[str, ...]) -> list[Utterance]:
 
 
 def main() -> None:
-    """Print seconds for the stage, its encoders' loading included, imports not."""
+    """Print how long the stage takes, including loading the encoders but not imports."""
     params = load_params(Path("params.yaml"), ["runtime.device=cpu"])
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)

@@ -1,4 +1,4 @@
-"""An IEMOCAP-shaped study from parameters alone: python -m bench.loso [--rows 5531] [--jobs 2].
+"""Time a study of IEMOCAP's size and shape: python -m bench.loso [--rows 5531] [--jobs 2].
 
 5,531 generated rows in five sessions of two speakers each, one precomputed vector of eight numbers and one English
 sentence per row, five folds by session, three seeds. Prints the minutes that `lsgmer experiments run` took; the numbers
@@ -30,7 +30,7 @@ WORDS = "I did not think that you would come all the way out here in this weathe
 
 
 def sentences(count: int, source: tuple[str, str] | None, random: np.random.Generator) -> list[str]:
-    """Return `count` sentences: of a CSV's column, or made of `WORDS`, 1 to 22 words long."""
+    """Return `count` sentences: drawn from a CSV's column, or made of `WORDS`, 1 to 22 words long."""
     if source is not None:
         return list(random.choice(pd.read_csv(source[0])[source[1]].dropna().astype(str).to_numpy(), count))
     words = WORDS.split()
@@ -38,7 +38,7 @@ def sentences(count: int, source: tuple[str, str] | None, random: np.random.Gene
 
 
 def write_corpus(folder: Path, rows: int, source: tuple[str, str] | None) -> None:
-    """Write rows.csv and audio.parquet: the label shows weakly in the vectors."""
+    """Write rows.csv and audio.parquet, whose vectors depend weakly on the label."""
     random = np.random.default_rng(0)
     folder.mkdir(parents=True)
     names = list(SHARES)

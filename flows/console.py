@@ -1,4 +1,4 @@
-"""What a person watching a run sees: a banner per stage, its lines, progress, and how long it took."""
+"""The console output of a run: a banner per stage, its lines, its progress, and how long it took."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from lsgmer.core.progress import PROGRESS
 
-# DVC's own talk, which says nothing about the work.
+# DVC's own messages, which say nothing about the work.
 NOISE = re.compile(
     r"^(Updating lock file|Generating lock file|Use `dvc push`|Running stage|> |To track the changes"
     r"|To enable auto staging|\s+git add |\s+dvc config core.autostage|\s*$)"
@@ -18,7 +18,7 @@ NOISE = re.compile(
 
 @dataclass
 class Console:
-    """Writes to stdout; a progress line on a terminal overwrites the one before."""
+    """Writes to stdout; on a terminal, a progress line overwrites the previous one."""
 
     stage: str
     position: str
@@ -30,7 +30,7 @@ class Console:
         self._print(f"── {self.position} {self.stage} " + "─" * max(2, 56 - len(self.stage) - len(self.position)))
 
     def line(self, text: str) -> None:
-        """Print one line of the stage's output, without DVC's own talk."""
+        """Print one line of the stage's output, without DVC's own messages."""
         found = PROGRESS.match(text)
         if found:
             self._progress(found)

@@ -40,7 +40,7 @@ INTERRUPTED = "interrupted; everything finished so far is kept: run the same com
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
 def stage(name: str, position: str, root: str) -> bool:
-    """Run one DVC stage; return whether it did anything. Raises StageFailed with the stage's last lines."""
+    """Run one DVC stage; return whether DVC did anything. Raises StageFailed with the stage's last lines."""
     logger, console, progress = get_run_logger(), Console(name, position), _Progress(name)
 
     def on_line(line: str) -> None:
@@ -119,7 +119,7 @@ def _conclude(workspace: Workspace, changed: bool) -> State[Any]:
 
 
 class _Progress:
-    """Turns a stage's progress lines into one Prefect progress artifact, at most one update in two seconds."""
+    """Turns a stage's progress lines into one Prefect progress artifact, updated at most every two seconds."""
 
     def __init__(self, name: str) -> None:
         self.name, self.shown = name, 0.0
@@ -179,7 +179,7 @@ def report(state: State[Any], workspace: Workspace) -> int:
 
 
 def quiet() -> None:
-    """Keep Prefect's own lines off the console: ours say the same in a readable way; its API log has all."""
+    """Keep Prefect's own lines off the console: ours say the same more readably, and its API has the full log."""
     for name in ("", *logging.root.manager.loggerDict):
         for handler in logging.getLogger(name).handlers:
             if handler.name == "console":

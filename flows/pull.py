@@ -1,4 +1,4 @@
-"""What may fail because of the world outside: pulling imported data. Only these tasks are tried again."""
+"""Tasks that pull data from outside this machine. They may fail for reasons out there, so only they are retried."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RETRY_DELAYS_S = [5.0, 60.0]
 
 
 def is_outside(_task: Any, _run: Any, state: State[Any]) -> bool:
-    """Say whether a failure came from outside this machine, so that another try may help."""
+    """Say whether a failure came from outside this machine, so that a retry may help."""
     return isinstance(state.result(raise_on_failure=False), stage_process.OutsideFailed)
 
 
@@ -27,12 +27,12 @@ def tracked(root: Path) -> list[Path]:
 
 
 def imports(root: Path) -> list[Path]:
-    """Return the .dvc files under data/ that came from `dvc import` or `dvc import-url`: those have a source."""
+    """Return the .dvc files under data/ that came from `dvc import` or `dvc import-url`: only those have a source."""
     return [path for path in tracked(root) if read_yaml(path).get("deps")]
 
 
 def absent(root: Path) -> list[Path]:
-    """Return the .dvc files under data/ whose data is not there: a fresh clone's."""
+    """Return the .dvc files under data/ whose data is missing, as in a fresh clone."""
     return [
         path
         for path in tracked(root)
@@ -58,7 +58,7 @@ def update_imports(root: str) -> list[str]:
     retry_condition_fn=is_outside,
 )
 def fetch_absent(root: str) -> list[str]:
-    """Pull data that DVC tracks and that is not here; return the names. Raises OutsideFailed."""
+    """Pull data that DVC tracks but that is missing here; return the names. Raises OutsideFailed."""
     return _pull("pull", absent(Path(root)), Path(root))
 
 

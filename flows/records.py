@@ -1,4 +1,4 @@
-"""What a scheduled run leaves: its records in runs/ID/, a line in the event log, a webhook call."""
+"""What a scheduled run leaves: records in runs/ID/, a line in the event log, and a webhook call."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RunRecord(Record):
 
 
 def now() -> datetime:
-    """Return the present time in UTC, without microseconds."""
+    """Return the current time in UTC, without microseconds."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
@@ -80,11 +80,11 @@ def log_event(workspace: Workspace, record: RunRecord) -> None:
 
 
 def call_webhook(url: str, record: RunRecord) -> bool:
-    """POST the record as JSON; a webhook that does not answer is reported, never fatal. Returns whether it took it."""
+    """POST the record as JSON; return whether the webhook accepted it. A failure is reported, but never fatal."""
     try:
         httpx.post(url, json=record.model_dump(mode="json"), timeout=WEBHOOK_TIMEOUT_S).raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        print(f"retrain: the webhook {url} did not take the message: {error}", file=sys.stderr, flush=True)
+        print(f"retrain: the webhook {url} did not accept the message: {error}", file=sys.stderr, flush=True)
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""The flow `retrain`, which a schedule runs: pulls new data, runs the pipeline, keeps its records, reports failures."""
+"""The flow `retrain`, run on a schedule: pulls new data, runs the pipeline, keeps its records, reports failures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _attempt(workspace: Workspace, updated: list[str]) -> State[Any]:
         if isinstance(reason, Exception) and not isinstance(reason, LsgmerError):
             traceback.print_exception(reason)
         return Failed(message=str(reason))
-    # A state that belongs to the subflow would be summed up as "All states completed": end in one of our own.
+    # Prefect would replace the subflow's own state by "All states completed", so return a copy of it.
     return State(type=state.type, name=state.name, message=state.message)
 
 

@@ -1,4 +1,4 @@
-"""Serve `retrain` on a schedule: `python -m flows.schedule`. Starts a Prefect server unless one is there."""
+"""Serve `retrain` on a schedule: `python -m flows.schedule`. Starts a Prefect server unless one is running."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PORT = 4200  # Prefect's own default; another one when it is taken
 
 @contextlib.contextmanager
 def server(workspace: Workspace) -> Iterator[str]:
-    """Yield the address of a Prefect API that answers: the environment's, or one of our own until the end."""
+    """Yield the address of a Prefect API that answers: the environment's, or one started here, ended on exit."""
     given = os.environ.get(API)
     if given and answers(given):
         yield given
@@ -37,7 +37,7 @@ def server(workspace: Workspace) -> Iterator[str]:
         print(f"{API}={given} does not answer; starting a server here", file=sys.stderr, flush=True)
     end_orphan_server(workspace)
     if known_server(workspace):
-        raise LsgmerError(f"{workspace.root}: `lsgmer schedule` already runs here; end it first")
+        raise LsgmerError(f"{workspace.root}: `lsgmer schedule` is already running here; stop it first")
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     log = workspace.scratch / "server.log"
@@ -77,7 +77,7 @@ def free_port() -> int:
 
 
 def serve(cron: str | None, every_s: float | None, timezone: str, webhook: str | None) -> None:
-    """Serve `retrain` until interrupted: one run at a time, an overlapping one is cancelled by the server."""
+    """Serve `retrain` until interrupted, one run at a time; the server cancels an overlapping one."""
     import prefect
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
@@ -100,7 +100,7 @@ def serve(cron: str | None, every_s: float | None, timezone: str, webhook: str |
         raise ParamsError(f"not a schedule: {error}") from error
     quiet()
     when = f"{cron} ({timezone})" if cron else f"every {every_s:g} s"
-    print(f"retraining {when}; state and logs: {os.environ[API].removesuffix('/api')}; Ctrl-C ends it", flush=True)
+    print(f"retraining {when}; state and logs: {os.environ[API].removesuffix('/api')}; Ctrl-C stops it", flush=True)
     prefect.serve(cast(RunnerDeployment, deployment), print_starting_message=False, limit=2)
 
 
@@ -125,7 +125,7 @@ def main() -> int:
         print(f"lsgmer schedule: error: {error}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, SystemExit):
-        print("lsgmer schedule: ended", file=sys.stderr)
+        print("lsgmer schedule: stopped", file=sys.stderr)
     return 0
 
 

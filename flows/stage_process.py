@@ -1,4 +1,4 @@
-"""One DVC stage as a subprocess in its own process group: lines out as they come, and never an orphan."""
+"""Runs a DVC stage as a subprocess in its own process group: passes on its output line by line, leaves no orphan."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ GRACE_S = 10.0
 
 
 class StageFailed(LsgmerError):
-    """A stage ended badly. The message ends in the stage's last lines; exit_code is the stage's own, if documented."""
+    """A stage failed. The message ends with the stage's last lines; exit_code is the stage's own, if documented."""
 
 
 class OutsideFailed(LsgmerError):
-    """Something outside this machine (a remote, an import's source) did not answer: worth another try."""
+    """Something outside this machine (a remote, an import's source) did not answer; a retry may help."""
 
 
 def repro(stage: str, root: Path, on_line: Callable[[str], None]) -> bool:
@@ -42,7 +42,7 @@ def repro(stage: str, root: Path, on_line: Callable[[str], None]) -> bool:
 
 
 def run(arguments: list[str], root: Path, on_line: Callable[[str], None], what: str) -> str:
-    """Run `dvc ARGUMENTS` and return the end of its output. Whatever happens, its process group is gone after."""
+    """Run `dvc ARGUMENTS` and return the end of its output. Its process group is always ended afterwards."""
     lines: deque[str] = deque(maxlen=200)
     process = subprocess.Popen(
         [*DVC, *arguments],
@@ -70,7 +70,7 @@ def run(arguments: list[str], root: Path, on_line: Callable[[str], None], what: 
 
 
 def end_group(process: subprocess.Popen[str]) -> None:
-    """End the process group that `process` leads: the stage first, so that DVC can put its own house in order.
+    """End the process group that `process` leads: the stage first, so that DVC can clean up after itself.
 
     Then SIGTERM to what is left, then SIGKILL after GRACE_S seconds.
     """
@@ -133,7 +133,7 @@ def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
 def _failure(what: str, code: int, output: str) -> StageFailed:
     tail = "\n".join([line for line in output.splitlines() if line.strip()][-15:])
     if code < 0:
-        reason = f"was ended from outside by signal {-code}; work so far is kept: run the same command again to resume"
+        reason = f"was terminated by signal {-code}; work so far is kept: run the same command again to resume"
     else:
         reason = busy(output) or "failed; fix what its last lines say, then run the same command again"
     error = StageFailed(f"{what} {reason}\n{tail}")

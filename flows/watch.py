@@ -1,4 +1,4 @@
-"""A flow or a schedule ends when the command that started it is gone."""
+"""Ends a flow or a schedule when the command that started it is gone."""
 
 from __future__ import annotations
 

@@ -23,15 +23,15 @@ app.add_typer(experiments, name="experiments")
 
 Quick = Annotated[bool, typer.Option("--quick", help="Only the quick part of the grids.")]
 GridName = Annotated[str | None, typer.Option("--grid", help="Only this grid of experiments/params.yaml.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in --set train.epochs=3.")]
-ParamsFile = Annotated[Path | None, typer.Option("--params", help="A file of what differs from params.yaml.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Example: --set train.epochs=3.")]
+ParamsFile = Annotated[Path | None, typer.Option("--params", help="File of parameters that override params.yaml.")]
 
 
 @app.command()
 def run(
     params: ParamsFile = None,
     set_: Set = None,
-    workspace: Annotated[Path | None, typer.Option(help="Folder for the products; made if it is not there.")] = None,
+    workspace: Annotated[Path | None, typer.Option(help="Folder for the outputs; created if needed.")] = None,
 ) -> None:
     """Bring the pipeline up to date: data to a packaged, promoted model. Exit 3: the gate did not pass."""
     from lsgmer.commands.run import run as body
@@ -41,9 +41,9 @@ def run(
 
 @app.command()
 def schedule(
-    cron: Annotated[str | None, typer.Option(help='When, as cron: "0 3 * * 1" is Mondays at 3:00.')] = None,
-    every: Annotated[float | None, typer.Option(help="Instead of --cron: every so many seconds.")] = None,
-    timezone: Annotated[str, typer.Option(help="The time zone that --cron means.")] = "UTC",
+    cron: Annotated[str | None, typer.Option(help='Cron expression: "0 3 * * 1" is Mondays at 3:00.')] = None,
+    every: Annotated[float | None, typer.Option(help="Instead of --cron: the interval in seconds.")] = None,
+    timezone: Annotated[str, typer.Option(help="The time zone of --cron.")] = "UTC",
     webhook: Annotated[str | None, typer.Option(help="URL that gets a JSON POST on failure or rejection.")] = None,
 ) -> None:
     """Retrain on a schedule until Ctrl-C, on a Prefect server; each run leaves its records in runs/ID/."""
@@ -55,7 +55,7 @@ def schedule(
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
-    host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="0.0.0.0 accepts connections from other machines.")] = "127.0.0.1",
 ) -> None:
     """Serve the champion: POST /predict, /card, and a page at /."""
     from lsgmer.commands.models import serve as body
@@ -66,7 +66,7 @@ def serve(
 @app.command()
 def champions(
     back: Annotated[bool, typer.Option("--back", help="Go back to TAG, or to the champion before this one.")] = False,
-    tag: Annotated[str | None, typer.Argument(help="With --back: which one.")] = None,
+    tag: Annotated[str | None, typer.Argument(help="With --back: which model.")] = None,
 ) -> None:
     """List every model that was champion, or go back to an older one."""
     from lsgmer.commands.models import champions as body
@@ -76,8 +76,8 @@ def champions(
 
 @app.command()
 def promote(
-    force: Annotated[bool, typer.Option("--force", help="In spite of the gate; recorded.")] = False,
-    reason: Annotated[str | None, typer.Option(help="Why; needed with --force.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Override the gate; recorded.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; required with --force.")] = None,
 ) -> None:
     """Make the packaged model the champion."""
     from lsgmer.commands.models import promote as body
@@ -99,12 +99,12 @@ def audit(
 @app.command()
 def predict(
     paths: Annotated[list[str] | None, typer.Argument(metavar="[AUDIO]...", help="Files or globs.")] = None,
-    text: Annotated[str | None, typer.Option(help="The words: of the one file, or alone.")] = None,
+    text: Annotated[str | None, typer.Option(help="The words: of a single file, or alone.")] = None,
     table: Annotated[Path | None, typer.Option(help="CSV or Parquet with columns audio and/or text.")] = None,
     format: Annotated[str, typer.Option(help="table, json or csv.")] = "table",
-    output: Annotated[Path | None, typer.Option(help="Write there instead of to the screen.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
 ) -> None:
-    """Ask the champion about files or a table. Exit 1: at least one could not be read; the rest is there."""
+    """Predict files or a table with the champion. Exit 1: at least one input failed; the others are in the output."""
     from lsgmer.commands.predict import predict as body
 
     raise typer.Exit(body(paths or [], text, table, format, output))
@@ -120,7 +120,7 @@ def corpora() -> None:
 
 @app.command("import-meld")
 def import_meld(
-    source: Annotated[Path, typer.Argument(metavar="MELD.RAW", help="The release, unpacked; it stays as it is.")],
+    source: Annotated[Path, typer.Argument(metavar="MELD.RAW", help="The unpacked release; it is not changed.")],
     destination: Annotated[Path, typer.Argument(metavar="FOLDER", help="Becomes corpus.path.")],
 ) -> None:
     """Turn MELD's video clips into WAV files with ffmpeg; resumes where it stopped. Exit 1: some clips failed."""
@@ -131,7 +131,7 @@ def import_meld(
 
 @app.command()
 def doctor() -> None:
-    """Say whether this machine can run lsgmer: versions, threads, device, offline switches. Exit 1: it can not."""
+    """Check whether this machine can run lsgmer: versions, threads, device, offline switches. Exit 1: it cannot."""
     from lsgmer.commands.doctor import doctor as body
 
     raise typer.Exit(body())
@@ -142,10 +142,10 @@ def experiments_run(
     quick: Quick = False,
     grid: GridName = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="One-thread processes side by side (default: all cores).")
+        int | None, typer.Option(min=1, help="Single-threaded processes to run at once (default: all cores).")
     ] = None,
 ) -> None:
-    """Run every cell (study, variant, fold, seed) that is out of date; finished ones are kept."""
+    """Run every cell (study, variant, fold, seed) that is out of date; finished cells are kept."""
     from lsgmer.commands.experiments import run as body
 
     body(Path.cwd(), quick, jobs, grid)
@@ -155,12 +155,12 @@ def experiments_run(
 def experiments_report(
     quick: Quick = False,
     grid: GridName = None,
-    out: Annotated[Path, typer.Option(help="The Markdown file; pictures go to a folder of its name.")] = Path(
+    out: Annotated[Path, typer.Option(help="The Markdown file; pictures go to a folder of the same name.")] = Path(
         "experiments/report/results.md"
     ),
     pictures: Annotated[str, typer.Option(help="png or svg.")] = "png",
 ) -> None:
-    """Write tables and pictures of all finished cells; it needs no network."""
+    """Write tables and pictures of all finished cells; needs no network."""
     from lsgmer.commands.experiments import report as body
 
     body(Path.cwd(), quick, grid, out, pictures)

@@ -56,7 +56,7 @@ def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
 
 
 def read_layers(base: Path, file: Path | None, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Params]:
-    """Return the parameters of `base`, `file` over it, and `overrides` over both: as plain values and checked.
+    """Return the parameters of `base`, overlaid by `file` and then by `overrides`, as plain values and checked.
 
     Raises ParamsError for an unreadable file and for every bad key, with the allowed ones.
     """

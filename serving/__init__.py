@@ -1,1 +1,1 @@
-"""Packaging (build) and serving (service) of a trained model as a Bento."""
+"""Serving a packaged model: the BentoML service, its request form, and the web page."""

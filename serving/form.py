@@ -1,4 +1,4 @@
-"""What POST /predict takes, its limits, and why a request is refused. Nothing heavy is imported here."""
+"""What POST /predict accepts, its limits, and why a request is refused. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Refusal(Exception):
 class PredictRequest(bentoml.IODescriptor):  # type: ignore[misc]
     """An audio file, the words that were said, or both."""
 
-    # Path, not Path | None: BentoML 1.4 knows a file by the bare type, and fails on Optional[Path] in Python 3.11.
+    # Path, not Path | None: BentoML 1.4 recognises a file by the bare type, and fails on Optional[Path] in Python 3.11.
     audio: Path = Field(  # type: ignore[assignment]
         None, description="Speech: WAV, FLAC, OGG, Opus or MP3, at most 60 s and 25 MiB."
     )
@@ -107,7 +107,7 @@ async def _from_form(form: FormData) -> dict[str, Any]:
 async def _audio(value: UploadFile | str | None) -> bytes | None:
     if isinstance(value, str):
         if value.strip():
-            raise Refusal(400, "audio: is words, not a file; with curl, write audio=@speech.flac")
+            raise Refusal(400, "audio: is text, not a file; with curl, write audio=@speech.flac")
         return None
     if value is None or (not value.size and not value.filename):  # a browser's empty file field
         return None
@@ -125,7 +125,7 @@ async def _text(value: UploadFile | str | None) -> str | None:
 
 
 def _unquoted(text: str) -> str:
-    """BentoML's own client sends a text as a JSON string, in quotes."""
+    """Undo the quotes of BentoML's own client, which sends text as a JSON string."""
     if len(text) > 1 and text[0] == text[-1] == '"':
         try:
             return str(json.loads(text))

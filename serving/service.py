@@ -37,7 +37,7 @@ from serving.form import (
 if TYPE_CHECKING:
     from lsgmer.audio import Waveform
 
-ROOT = Path(__file__).parents[1]  # the Bento's src/, which holds model/ and papers/ beside serving/
+ROOT = Path(__file__).parents[1]  # the Bento's src/, which holds model/, papers/ and serving/
 WEB = Path(__file__).parent / "web"
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src data:; media-src blob:; frame-ancestors 'none'",
@@ -57,7 +57,7 @@ async def card(request: Request) -> Response:
 
 
 def demand_own_code(root: Path) -> None:
-    """Raise LsgmerError unless the code that runs is that of the Bento in `root`: its version vouches for no other."""
+    """Raise LsgmerError unless the running code is that of the Bento in `root`: its version covers no other code."""
     found = Path(lsgmer.__file__).resolve().parents[1]
     if found != root.resolve():
         raise LsgmerError(
@@ -77,7 +77,7 @@ class EmotionService:
     """Estimates the emotion of an utterance from its audio, its words, or both."""
 
     def __init__(self) -> None:
-        # Building a Bento imports this module; torch is needed only here, where the model is.
+        # Building a Bento imports this module; only here, to load the model, is torch needed.
         apply_environment()
         demand_own_code(ROOT)
         from lsgmer.inference.predictor import Input
@@ -115,7 +115,7 @@ class EmotionService:
 
 
 def read_waveform(content: bytes) -> Waveform:
-    """Decode an uploaded file. Raises Refusal when it is no audio, too long, or would take too much memory.
+    """Decode an uploaded file. Raises Refusal when it is not audio, too long, or would take too much memory.
 
     The header is read first: a few MB of compressed silence can decode to many GB.
     """
@@ -142,5 +142,5 @@ def read_waveform(content: bytes) -> Waveform:
 
 
 def _reason(error: Exception) -> str:
-    """Return libsndfile's own words, without the object that Python read from."""
+    """Return libsndfile's own message, without the object that Python read from."""
     return str(error).rpartition(">: ")[2].rstrip(".")

@@ -1,1 +1,1 @@
-"""What the commands of `lsgmer` do; each module is imported when its command runs."""
+"""The bodies of the `lsgmer` commands; each module is imported only when its command runs."""

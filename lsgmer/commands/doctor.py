@@ -1,4 +1,4 @@
-"""`lsgmer doctor`: can this machine run lsgmer? Each check says what it found, and what to do if it is not well."""
+"""`lsgmer doctor`: can this machine run lsgmer? Each check says what it found, and how to fix what is broken."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from lsgmer.workspace import dvc
 Health = Literal["ok", "note", "broken"]
 MIN_FREE_GB = 2.0
 LOCK = "requirements.lock"
-# What must be there and at the pinned version for results to be the lock's.
+# Results are reproducible only with these libraries at the versions of the lock.
 CHECKED = (
     "prefect",
     "fastapi",
@@ -53,7 +53,7 @@ CHECKED = (
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check's result; `note` is worth knowing and stops nothing."""
+    """One check's result; a `note` is worth knowing but breaks nothing."""
 
     name: str
     health: Health
@@ -71,7 +71,7 @@ def doctor() -> int:
 
 
 def examine(workspace: Workspace) -> list[Check]:
-    """Run every check on `workspace`; a check that fails by itself is a finding too."""
+    """Run every check on `workspace`; a check that itself fails is reported as broken."""
     checks: tuple[Callable[[Workspace], Iterator[Check]], ...] = (
         versions,
         parameters,
@@ -128,7 +128,7 @@ def compute(workspace: Workspace) -> Iterator[Check]:
         device = gpu if gpu and params.device != "cpu" else "CPU"
         yield Check("device", "ok", f"{device} (runtime.device: {params.device})")
     available = cores()
-    detail = f"runtime.threads {params.threads} of {available} cores; another count gives other bits"
+    detail = f"runtime.threads {params.threads} of {available} cores; results are bit-identical only for the same count"
     yield Check("threads", "ok" if params.threads <= available else "note", detail)
 
 
@@ -163,11 +163,11 @@ def data_versions(workspace: Workspace) -> Iterator[Check]:
     name = config.get("core", "remote", fallback=None)
     url = config.get(f"'remote \"{name}\"'", "url", fallback=None)
     if name is None or url is None:
-        yield Check("dvc remote", "note", "none: data stays in .dvc/cache of this machine")
+        yield Check("dvc remote", "note", "none: data stays in .dvc/cache on this machine")
         return
     local = "://" not in url
     there = not local or (workspace.root / ".dvc" / url).is_dir()
-    yield Check("dvc remote", "ok", f"{name}: {url}" + ("" if there else " (made by the first `dvc push`)"))
+    yield Check("dvc remote", "ok", f"{name}: {url}" + ("" if there else " (created by the first `dvc push`)"))
 
 
 def git(workspace: Workspace) -> Iterator[Check]:
@@ -182,7 +182,7 @@ def git(workspace: Workspace) -> Iterator[Check]:
 
 
 def champion(workspace: Workspace) -> Iterator[Check]:
-    """Check that the champion is what its pointer says."""
+    """Check that the champion matches its pointer."""
     current = champions.read(workspace)
     if current is None:
         yield Check("champion", "note", "none yet: `lsgmer run` makes one")

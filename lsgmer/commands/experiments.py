@@ -1,4 +1,4 @@
-"""`lsgmer experiments`: run the studies of experiments/params.yaml, and write what they found."""
+"""`lsgmer experiments`: run the studies of experiments/params.yaml, and report their results."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def run(root: Path, quick: bool, jobs: int | None, grid: str | None) -> None:
 
 
 def report(root: Path, quick: bool, grid: str | None, out: Path, picture: str) -> None:
-    """Write the report of all finished cells to `out`, pictures beside it, and say what is missing."""
+    """Write the report of all finished cells to `out`, its pictures next to it, and say which cells are missing."""
     from lsgmer.experiments import report as reports
     from lsgmer.experiments import timing
 
     if picture not in ("png", "svg"):
-        raise ParamsError(f"--pictures {picture}: png or svg")
+        raise ParamsError(f"--pictures {picture}: must be png or svg")
     plan = load_plan(root)
     cells = plan.cells(quick, grid)
     if not cells:
-        raise LsgmerError(f"{FOLDER}/params.yaml: grid {grid} has no cell; fill its lists")
+        raise LsgmerError(f"{FOLDER}/params.yaml: grid {grid} has no cells; fill in its lists")
     options = [
         " --quick" if quick else "",
         f" --grid {grid}" if grid else "",

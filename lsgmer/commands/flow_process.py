@@ -1,4 +1,4 @@
-"""A flow as a child process in its own group: Ctrl-C reaches it once, and nothing of it stays."""
+"""Runs a flow as a child process in its own group: Ctrl-C reaches it only once, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STOP_S = 60.0
 
 
 def run_module(workspace: Workspace, module: str, arguments: Sequence[str] = ()) -> int:
-    """Run `python -m MODULE ARGUMENTS` in `workspace`, its output on ours; return its exit code."""
+    """Run `python -m MODULE ARGUMENTS` in `workspace`, printing its output; return its exit code."""
     environment = {**dvc.environment(), WATCHED: identity(os.getpid())}
     server = known_server(workspace)
     if server:
@@ -39,25 +39,25 @@ def run_module(workspace: Workspace, module: str, arguments: Sequence[str] = ())
     finally:
         signal.signal(signal.SIGTERM, previous)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # what a killed flow leaves in its group: its Prefect server
+            os.killpg(process.pid, signal.SIGKILL)  # what a killed flow leaves in its group, such as its Prefect server
         process.wait()
         end_leftovers(workspace)
         end_orphan_server(workspace)
 
 
 def _attend(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the child; on Ctrl-C let it end its work and save, on a second one end it at once."""
+    """Wait for the child; on Ctrl-C let it save its work and stop, on a second Ctrl-C end it at once."""
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        print("\nstopping: what is finished is kept (Ctrl-C again: at once)", file=sys.stderr, flush=True)
+        print("\nstopping; finished work is kept (press Ctrl-C again to stop at once)", file=sys.stderr, flush=True)
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             process.wait(timeout=STOP_S)
         return 130
     if code < 0:
         print(
-            f"lsgmer: error: the run was ended from outside by signal {-code}; finished work is kept: "
+            f"lsgmer: error: the run was terminated by signal {-code}; finished work is kept: "
             "run the same command again to resume",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""Commands about packaged models: serve, champions, promote, audit."""
+"""The commands for packaged models: serve, champions, promote, audit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORCE_REASON = "--force-reason"  # of lsgmer.stages.package
 
 
 def champion_of(workspace: Workspace) -> store.Champion:
-    """Return the champion. Raises LsgmerError that says what to run when there is none."""
+    """Return the champion. Raises LsgmerError, saying what to run, when there is none."""
     champion = store.read(workspace)
     if champion is None:
         raise LsgmerError(f"{workspace.root}: no champion yet; `lsgmer run` trains, gates, packages and promotes one")
@@ -29,18 +29,18 @@ def champion_of(workspace: Workspace) -> store.Champion:
 
 
 def serve(host: str, port: int) -> NoReturn:
-    """Replace this process by `bentoml serve CHAMPION`, after checking the champion's hashes."""
+    """Replace this process with `bentoml serve`, after checking the champion's hashes."""
     workspace = Workspace(Path.cwd())
     champion = champion_of(workspace)
     store.verified_source(workspace, champion)
-    print(f"serving {champion.tag} on http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    print(f"serving {champion.tag} on http://{host}:{port} (Ctrl-C stops it)", flush=True)
     environment = {**dvc.environment(), "BENTOML_HOME": str(workspace.bentos)}
     command = serve_command(store.bento_folder(workspace, champion.tag), host, port)
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 
 def champions(back: bool, tag: str | None) -> None:
-    """Print every model that was champion, oldest first, the present one marked; with `back`, go back first."""
+    """Print every promotion, oldest first, the current champion marked; with `back`, first go back to an older one."""
     workspace = Workspace(Path.cwd())
     if tag and not back:
         raise ParamsError(f"{tag}: to go back to it, write `lsgmer champions --back {tag}`")
@@ -54,7 +54,7 @@ def champions(back: bool, tag: str | None) -> None:
         last = all(later.tag != move.tag for later in moves[number + 1 :])
         mark = "*" if current and current.tag == move.tag and last else " "
         verdict = f"forced by {move.forced.by}: {move.forced.reason}" if move.forced else "gate PASS"
-        gone = "" if move.tag in stored else "  (its Bento is gone)"
+        gone = "" if move.tag in stored else "  (its Bento is missing)"
         word = "back to" if move.way == "back" else "promoted"
         print(f"{mark} {move.at}  {word:8}  {move.tag}  {'' if move.way == 'back' else verdict}{gone}".rstrip())
 
@@ -93,8 +93,8 @@ def audit(target: str, as_json: bool) -> int:
 
 
 def _package(workspace: Workspace, forced: Forced) -> None:
-    """Package in spite of the gate, in a process of its own: BentoML stays out of lsgmer."""
+    """Package with the gate overridden, in a separate process, which keeps BentoML out of this one."""
     command = [sys.executable, "-m", "lsgmer.stages.package", FORCE_REASON, forced.reason]
     code = subprocess.run(command, cwd=workspace.root, env=dvc.environment(), check=False).returncode
     if code:
-        raise PackagingRefused("the model could not be packaged, for the reason above; the champion is as it was")
+        raise PackagingRefused("the model could not be packaged, for the reason above; the champion is unchanged")

@@ -1,4 +1,4 @@
-"""`lsgmer predict`: the champion's answers for files, globs or a table; one bad file never stops the rest."""
+"""`lsgmer predict`: the champion's predictions for files, globs or a table; one bad file never stops the rest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHUNK = 64  # inputs decoded at once: bounds memory for a large table
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One thing to predict: its name in the answer, an audio file and/or words."""
+    """One input: its name in the output, and an audio file and/or text."""
 
     name: str
     audio: Path | None
@@ -31,7 +31,7 @@ class Query:
 
 
 def predict(paths: Sequence[str], text: str | None, table: Path | None, kind: str, output: Path | None) -> int:
-    """Write one answer per source; return ERROR when any could not be read, else DONE."""
+    """Write one prediction per input; return ERROR when any could not be predicted, else DONE."""
     if kind not in FORMATS:
         raise ParamsError(f"--format {kind}: one of {', '.join(FORMATS)}")
     sources = gather(paths, text, table)
@@ -51,7 +51,7 @@ def predict(paths: Sequence[str], text: str | None, table: Path | None, kind: st
 
 
 def gather(paths: Sequence[str], text: str | None, table: Path | None) -> list[Query]:
-    """Return what to predict. Raises ParamsError for nothing, or for words beside several files."""
+    """Return what to predict. Raises ParamsError when there is nothing, or when --text comes with several files."""
     if table and (paths or text):
         raise ParamsError("give either files or --table, not both")
     if table:
@@ -92,7 +92,7 @@ def read_table(path: Path) -> list[Query]:
 
 
 def answers(workspace: Workspace, sources: Sequence[Query]) -> Iterator[dict[str, Any]]:
-    """Yield one row per source, in order: a Prediction's fields and source, or source and error."""
+    """Yield one row per input, in order: its name and the fields of its Prediction, or its name and the error."""
     from lsgmer.registry.bento import Bundle
 
     predictor = Bundle.open(champions.verified_source(workspace, champion_of(workspace))).predictor()
@@ -130,7 +130,7 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def as_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as aligned text: source, emotion, probability, consistency, what was used."""
+    """Return the rows as aligned text: source, emotion, probability, consistency, modalities used."""
     lines = [("source", "emotion", "probability", "consistency", "used")]
     for row in rows:
         if row["error"]:

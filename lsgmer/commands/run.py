@@ -1,4 +1,4 @@
-"""`lsgmer run`: check the parameters, look whether anything is to do, and only then start the flow."""
+"""`lsgmer run`: check the parameters and whether there is anything to do, and only then start the flow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(params_file: Path | None, overrides: Sequence[str], folder: Path | None)
 
 
 def choose(root: Path, params_file: Path | None, overrides: Sequence[str], folder: Path | None) -> Workspace:
-    """Return the workspace to run in, checked: the current folder, or one made for other parameters."""
+    """Return the workspace to run in, checked: the current folder, or a copy made for other parameters."""
     changed = params_file is not None or bool(overrides)
     known = folder is not None and not changed and (folder / "params.yaml").is_file()
     content, _ = copies.effective(folder if known and folder else root, params_file, overrides)
@@ -40,12 +40,12 @@ def choose(root: Path, params_file: Path | None, overrides: Sequence[str], folde
         content = rebase(content, folder.resolve(), folder.resolve())
     workspace = copies.prepare(root, folder, content)
     load_params(workspace.params)
-    print(f"products go to {os.path.relpath(workspace.root)}; {root / 'params.yaml'} stays as it is", flush=True)
+    print(f"outputs go to {os.path.relpath(workspace.root)}; {root / 'params.yaml'} is not changed", flush=True)
     return workspace
 
 
 def nothing_to_do(workspace: Workspace) -> bool:
-    """Ask DVC whether every stage is up to date; what a rejected model leaves unpackaged counts as done."""
+    """Ask DVC whether every stage is up to date; packaging is not to do when the gate rejected the model."""
     if not workspace.lock.is_file():
         return False
     todo = dvc.unclean(workspace.root)

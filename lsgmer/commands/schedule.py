@@ -13,11 +13,11 @@ from lsgmer.workspace import dvc
 
 
 def schedule(cron: str | None, every_s: float | None, timezone: str, webhook: str | None) -> int:
-    """Serve the retraining flow in the current folder; return its exit code. Raises ParamsError at once."""
+    """Serve the retraining flow in the current folder; return its exit code. Raises ParamsError for bad options."""
     if (cron is None) == (every_s is None):
         raise ParamsError('give either --cron "0 3 * * 1" or --every SECONDS')
     if every_s is not None and every_s < 1:
-        raise ParamsError(f"--every {every_s:g}: at least 1 second")
+        raise ParamsError(f"--every {every_s:g}: must be at least 1 second")
     try:
         ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -1,1 +1,1 @@
-"""Metrics on the test part, the comparison with the champion, the report."""
+"""Metrics on the test split, the comparison with the champion, and the report."""

@@ -27,7 +27,7 @@ from lsgmer.model.train_card import TrainCard, load_card, speaker_digest
 
 Array = np.ndarray[Any, Any]
 CHUNK = 64  # utterances decoded at a time, so that memory stays small
-BATCH = 64  # utterances that go through the model together
+BATCH = 64  # utterances per batch of the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ def compare(
 ) -> IncumbentComparison | None:
     """Return balanced accuracy of challenger minus champion, or None when there is no champion.
 
-    Where the two cannot be compared the difference is None and the reason says why: the gate holds then.
-    Raises LsgmerError when data/incumbent is unreadable or not what it says.
+    If the two cannot be compared, the difference is None and the reason says why; the gate's verdict is then HOLD.
+    Raises LsgmerError when data/incumbent is unreadable or its weights do not match its card.
     """
     folder = workspace.data("incumbent")
     incumbent = read_incumbent(folder)
@@ -65,12 +65,12 @@ def compare(
 
 
 def read_incumbent(folder: Path) -> Incumbent:
-    """Return data/incumbent's statement. Raises LsgmerError when it is absent or unreadable."""
+    """Return the record in data/incumbent. Raises LsgmerError when it is missing or unreadable."""
     return read_record(folder / "incumbent.json", Incumbent, "run `dvc repro incumbent`")
 
 
 def unheard(test: FeatureSplit, *cards: TrainCard) -> list[int]:
-    """Return the rows of `test` whose speakers are in no card's seen speakers."""
+    """Return the rows of `test` whose speakers were unseen in training, of every model in `cards`."""
     seen = {speaker for card in cards for speaker in card.seen_speakers}
     return [row for row, speaker in enumerate(test.speakers) if speaker_digest(speaker) not in seen]
 
@@ -83,7 +83,7 @@ def why_not_comparable(champion: TrainCard, test: FeatureSplit, rows: Sequence[i
 
 
 def shares_features(champion: TrainCard, test: FeatureSplit) -> bool:
-    """Say whether the store's features are bit for bit what the champion's encoders would make."""
+    """Say whether the feature store holds, bit for bit, what the champion's encoders would produce."""
     return all(
         spec is None or ((ours := test.specs.get(name)) is not None and ours.fingerprint == spec.fingerprint)
         for name, spec in champion.encoders.items()
@@ -99,7 +99,7 @@ def champion_guess(
 ) -> tuple[Array, list[int]]:
     """Return the champion's class indices for those of `rows` that it can read, and these rows.
 
-    Through the feature store where its encoders are the store's, else from the raw audio and words.
+    It reads the feature store if that was made by the champion's own encoders, else the raw audio and text.
     """
     folder, device = workspace.data("incumbent"), params.runtime.device
     model, card = checkpoint.load(folder)
@@ -155,4 +155,4 @@ def _comparison(
 
 
 class _Unusable(Exception):
-    """Why the champion cannot answer here; it becomes the comparison's reason."""
+    """The champion cannot predict here; the message becomes the comparison's reason."""

@@ -1,4 +1,4 @@
-"""Fused model, controls and baselines, measured on the test part."""
+"""Fused model, controls and baselines, measured on the test split."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Groups = dict[str, dict[str, Array]]  # kind -> name -> rows
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One model's answers: probabilities (N, C); attribution (N, C) and consistency (N,) if it has any."""
+    """One model's predictions: probabilities (N, C); attribution (N, C) and consistency (N,) if it has them."""
 
     probabilities: Array
     attribution: Array | None = None
@@ -47,12 +47,12 @@ class Scored:
 
 
 def check(test: FeatureSplit, card: TrainCard, manifest: ValidatedManifest) -> None:
-    """Raise LsgmerError unless this is the test part of the data that the model was trained on, with utterances."""
+    """Raise LsgmerError unless this is a non-empty test split of the manifest that the model was trained on."""
     remedy = "run `dvc repro`"
     if test.split != "test":
-        raise LsgmerError(f"data/features/test holds the {test.split} part; {remedy}")
+        raise LsgmerError(f"data/features/test holds the {test.split} split; {remedy}")
     if not len(test):
-        raise LsgmerError("the test part has no utterances: nothing to evaluate on; give the corpus a test split")
+        raise LsgmerError("the test split has no utterances: nothing to evaluate on; give the corpus a test split")
     if not test.manifest_sha256 == card.manifest_sha256 == manifest.sha256:
         raise LsgmerError(
             f"test features, model and data/validate come from different manifests ({test.manifest_sha256[:12]}, "
@@ -61,14 +61,14 @@ def check(test: FeatureSplit, card: TrainCard, manifest: ValidatedManifest) -> N
 
 
 def heard_before(test: FeatureSplit, card: TrainCard) -> list[str]:
-    """Return a note where training knew test speakers: only an official split lets that pass validation."""
+    """Return a note if test speakers were seen in training, which only an official split may do."""
     heard = sum(speaker_digest(speaker) in card.seen_speakers for speaker in test.speakers)
     share = f"{heard} of {len(test)} test utterances are of speakers that training knew"
     return [f"NOT SPEAKER-INDEPENDENT: {share}"] if heard else []
 
 
 def prior(manifest: ValidatedManifest) -> Array:
-    """Return the shares (C,) of the labels in the training part: what the majority baseline knows."""
+    """Return the shares (C,) of the labels in the training split, which the majority baseline predicts."""
     names = manifest.labels.names
     labels = [names.index(u.emotion) for u in manifest.utterances if u.split == "train"]
     counts = np.bincount(labels, minlength=len(names))
@@ -78,9 +78,10 @@ def prior(manifest: ValidatedManifest) -> Array:
 def score(
     workspace: Workspace, params: EvaluationSections, test: FeatureSplit, guess: Array, notes: list[str]
 ) -> dict[str, Scored]:
-    """Return the answers of fused, the controls that exist, linear and majority.
+    """Return the predictions of fused, the controls that exist, linear and majority, by name.
 
-    Where a model can read nothing of an utterance it answers the training shares `guess`, and a note says so.
+    For an utterance with nothing that a model reads, its prediction is `guess` (C,), the label shares in training; a
+    note is then added to `notes`. Raises LsgmerError when a checkpoint does not load or has other labels than `test`.
     """
     controls = workspace.data("controls")
     folders = {"fused": workspace.data("train")}
@@ -89,7 +90,7 @@ def score(
     for name, folder in folders.items():
         model, card = checkpoint.load(folder)
         if card.labels != test.label_set:
-            raise LsgmerError(f"{folder}: its labels are {card.labels.names}, the test part's {test.label_set.names}")
+            raise LsgmerError(f"{folder}: its labels are {card.labels.names}, the test split's {test.label_set.names}")
         outputs = predict_split(model, test, BATCH, device=params.runtime.device)
         blind = ~outputs.readable
         if blind.any():
@@ -109,7 +110,17 @@ def measure(
     against: IncumbentComparison | None,
     notes: list[str],
 ) -> Metrics:
-    """Return every metric that the gate and the report read."""
+    """Return every metric that the gate and the report read.
+
+    Args:
+        test: the test split, N utterances.
+        models: each model's predictions for them, by name; `fused` must be among them.
+        card: the fused model's card.
+        params: the numbers of bootstrap resamples and calibration bins, the smallest group, and the seed.
+        against: the comparison with the champion, None without one.
+        notes: what the report should mention; groups that are too small are added.
+
+    """
     truth, seed, resamples = test.labels, params.runtime.seed, params.evaluate.bootstrap
     groups = partition(test, params.evaluate.min_group, notes)
     fused = models["fused"].guess
@@ -141,7 +152,7 @@ def measure(
 
 
 def summary(found: Scored, test: FeatureSplit, rows: Array, params: EvaluationSections) -> ModelMetrics:
-    """Return the metrics of one model on `rows` of the test part."""
+    """Return the metrics of one model on `rows` of the test split."""
     return summarise(
         test.labels[rows],
         found.probabilities[rows],
@@ -196,7 +207,7 @@ def write(
 
 
 def predictions(test: FeatureSplit, models: dict[str, Scored]) -> pa.Table:
-    """Return one row per utterance: id, speaker, split, emotion; per model label and probabilities; q and trust."""
+    """Return one row per utterance: id, speaker, split, emotion; per model label and probabilities; q, consistency."""
     names, floats = np.array(test.label_set.names), pa.list_(pa.float32())
     columns: dict[str, Any] = {"id": test.ids, "speaker": test.speakers, "split": [test.split] * len(test)}
     columns = {name: pa.array(values, pa.string()) for name, values in (columns | {"emotion": test.emotions}).items()}

@@ -10,7 +10,7 @@ from lsgmer.core.sections import CorpusFolder, Part, Section, Sections, SeededPa
 
 
 class EvaluateParams(Section):
-    """Bootstrap resamples and the number of bins of the expected calibration error."""
+    """Bootstrap resamples, bins of the expected calibration error, and the smallest subgroup that is reported."""
 
     bootstrap: PositiveInt
     ece_bins: PositiveInt
@@ -31,7 +31,7 @@ class GateParams(Section):
 
 
 class EvaluationSections(Sections):
-    """What measuring reads; the corpus folder is for a champion whose encoders differ from the feature store's."""
+    """What evaluation reads; the corpus folder is for a champion whose encoders differ from the feature store's."""
 
     runtime: Part[SeededParams]
     corpus: Part[CorpusFolder]

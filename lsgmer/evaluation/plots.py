@@ -1,4 +1,4 @@
-"""Plots of an evaluation as PNG files: no network, no pyplot state, the same bytes for the same numbers."""
+"""Plots as PNG or SVG files: no network, no pyplot state, and the same bytes for the same numbers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def reliability(path: Path, truth: Array, probabilities: Array, bins: int, ece: 
 
 
 def class_recall(path: Path, models: Mapping[str, ModelMetrics], names: Sequence[str]) -> None:
-    """Draw the recall of each class, the models side by side; a class that is not in the test part has no bar."""
+    """Draw the recall of each class, the models side by side; a class that is not in the test split has no bar."""
     figure = _figure(2 + 1.2 * len(names), 3.6)
     axes, width = figure.add_subplot(), 0.8 / len(models)
     for place, (model, metrics) in enumerate(models.items()):

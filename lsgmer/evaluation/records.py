@@ -14,7 +14,7 @@ class Metrics(Record):
     """Everything the gate and the report read. `models` holds fused, audio, text, linear and majority.
 
     `differences` are paired, in balanced accuracy; `groups` are of the fused model by sex, speaker (digest) and
-    tag; `subgroup_models` holds balanced accuracy by tag and model. `weights_sha256` says whose metrics these are.
+    tag; `subgroup_models` holds balanced accuracy by tag and model. `weights_sha256` identifies the fused model.
     """
 
     labels: tuple[str, ...]
@@ -53,7 +53,7 @@ class RuleResult(Record):
 
 
 class GateDecision(Record):
-    """The verdict is the worst of the rules': REJECT over HOLD over PASS."""
+    """The rules' results, and the worst of their verdicts: REJECT over HOLD over PASS."""
 
     verdict: Verdict
     rules: tuple[RuleResult, ...]

@@ -1,4 +1,4 @@
-"""The evaluation as a page for people: Markdown, the same bytes for the same metrics."""
+"""The evaluation report: Markdown for people, the same bytes for the same metrics."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Studies: cross-validation and ablations under protocols that cannot leak, and the report of what they found."""
+"""Studies: cross-validation and ablations under declared split protocols, and the report of their results."""

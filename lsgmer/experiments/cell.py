@@ -1,4 +1,4 @@
-"""Stage `cell` of experiments/dvc.yaml: one variant on one fold with one seed, measured on that fold's test part."""
+"""One cell of a grid in experiments/dvc.yaml: a variant on a fold with a seed, measured on the fold's test split."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ BATCH = 64
 
 
 class CellParams(TrainingSections):
-    """What a cell reads of its parameters; `features` only says which extraction it was put to."""
+    """What a cell reads of its parameters; `features` only identifies the extraction that it was given."""
 
     controls: ControlsParams
     features: FeaturesParams
 
 
 class CellCard(Record):
-    """cell.json: what a cell was, on what, and how its training went; its answers are in predictions.parquet.
+    """cell.json: what a cell is, its data, and its training curve; its predictions are in predictions.parquet.
 
-    `settings_sha256` is of every setting that decides the answers, so that a report can leave out stale cells.
+    `settings_sha256` covers every setting that affects the predictions, so that a report can leave out stale cells.
     """
 
     format: Literal["lsgmer-cell/1"] = "lsgmer-cell/1"
@@ -67,7 +67,7 @@ class CellCard(Record):
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a variant says of the test part: probabilities (N, C), and what only LSGMER has (None otherwise)."""
+    """A variant's predictions on the test split: probabilities (N, C), and what only LSGMER has (None otherwise)."""
 
     probabilities: Array
     attribution: Array | None = None
@@ -80,7 +80,7 @@ class Answers:
 
 
 def run(root: Path, cell: Cell) -> None:
-    """Train and measure `cell`, into experiments/data/cells/NAME. Raises LsgmerError."""
+    """Train and measure `cell`, and write its results to experiments/data/cells/NAME. Raises LsgmerError."""
     plan, started = load_plan(root), time.monotonic()
     params, study, variant = cell_params(root, plan, cell), plan.studies[cell.study], plan.variants[cell.variant]
     set_threads(params.runtime.threads)
@@ -122,12 +122,12 @@ def cell_params(root: Path, plan: Plan, cell: Cell) -> CellParams:
 
 
 def cell_folder(root: Path, cell: Cell) -> Path:
-    """Return where a cell's results lie."""
+    """Return the folder of a cell's results."""
     return root / FOLDER / "data" / "cells" / cell.name
 
 
 def settings_sha256(root: Path, plan: Plan, cell: Cell) -> str:
-    """Return the digest of all that the plan says about a cell: its parameters, protocol, variant and study."""
+    """Return the digest of a cell's settings: its parameters, protocol, variant, normalisation and fold."""
     study, params = plan.studies[cell.study], cell_params(root, plan, cell)
     chosen = {
         "params": params.sections(*params.keys()),
@@ -140,7 +140,7 @@ def settings_sha256(root: Path, plan: Plan, cell: Cell) -> str:
 
 
 def read_source(folder: Path) -> tuple[FeatureSplit, list[Unit]]:
-    """Return all utterances of a prepared source, and what a protocol may know of each."""
+    """Return all utterances of a prepared source, and what a protocol may use of each."""
     parts = [FeatureSplit.load(folder / split) for split in SPLITS]
     whole = join(parts)
     splits = [part.split for part in parts for _ in range(len(part))]
@@ -148,7 +148,7 @@ def read_source(folder: Path) -> tuple[FeatureSplit, list[Unit]]:
 
 
 def answer(whole: FeatureSplit, fold: Fold, variant: Variant, params: CellParams, scratch: Path) -> Answers:
-    """Train `variant` on the fold's train and valid parts; only then look at its test part, once."""
+    """Train `variant` on the fold's train and valid splits; only then predict its test split, once."""
     train, valid = select(whole, fold.train, "train"), select(whole, fold.valid, "valid")
     if variant.shuffle_labels:
         train = shuffled_labels(train, params.runtime.seed)
@@ -195,7 +195,7 @@ def _lsgmer(
 
 
 def _averaged(made: list[Answers]) -> Answers:
-    """Late fusion: the mean of what separately trained models say."""
+    """Late fusion: average the predictions of separately trained models."""
     probabilities = np.mean([found.probabilities for found in made], axis=0)
     attributions = [found.attribution for found in made if found.attribution is not None]
     attribution = np.mean(attributions, axis=0)
@@ -208,7 +208,7 @@ def _averaged(made: list[Answers]) -> Answers:
 
 
 def write(folder: Path, card: CellCard, whole: FeatureSplit, fold: Fold, answers: Answers, keep_fused: bool) -> None:
-    """Write cell.json, predictions.parquet and, where asked, fused.npz to `folder`; the same bytes every time."""
+    """Write cell.json, predictions.parquet and, if `keep_fused`, fused.npz to `folder`; the same bytes every time."""
     floats = pa.list_(pa.float32())
     columns: dict[str, Any] = {
         "id": pa.array([whole.ids[row] for row in fold.test]),
@@ -231,7 +231,7 @@ def write(folder: Path, card: CellCard, whole: FeatureSplit, fold: Fold, answers
 
 
 def load_card(folder: Path) -> CellCard:
-    """Read cell.json. Raises LsgmerError when it is absent or not a cell's."""
+    """Read cell.json. Raises LsgmerError when it is missing or not a cell's."""
     return read_record(folder / CARD, CellCard, "run `lsgmer experiments run`")
 
 

@@ -1,4 +1,4 @@
-"""Stage `features` of experiments/dvc.yaml: a source's corpus, validated and encoded once for all of its cells."""
+"""Stage `features` of experiments/dvc.yaml: validates and encodes a source's corpus once for all of its cells."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class SourceParams(Sections):
 def prepare(root: Path, name: str) -> None:
     """Validate and encode source `name` into experiments/data/features/NAME/{train,valid,test}.
 
-    For `official` these are the corpus's own parts; otherwise they are the protocol's first fold, which is what
-    validation's rules are put to, and every cell divides them again. Raises LsgmerError.
+    For `official` these are the corpus's own splits; otherwise they are the protocol's first fold, which the
+    validation rules are applied to, and every cell splits the utterances again. Raises LsgmerError.
     """
     source = load_plan(root).sources[name]
     content = source_content(root, source)
@@ -79,7 +79,7 @@ def _divided(workspace: Workspace, params: SourceParams, protocol: Protocol) -> 
 
 
 def _rebased(content: dict[str, Any], root: Path, workspace: Workspace) -> SourceParams:
-    """Return `content` checked, its folders spelled from `workspace`, where the stages run."""
+    """Return `content` checked, with folders relative to `workspace`, where the stages run."""
     rebased = rebase(content, root, workspace.root)
     rebased["corpus"]["path"] = os.path.relpath((root / content["corpus"]["path"]).resolve(), workspace.root.resolve())
     return parse(SourceParams.pick(rebased), SourceParams, "params of the source")

@@ -1,7 +1,7 @@
 """Stage `common` of experiments/dvc.yaml: one file that changes when code or parameters that all cells share do.
 
-Were these the dependencies of each cell, dvc.lock would name all of them once per cell. DVC writes the whole lock after
-every stage, so hundreds of cells spent half of their time on that.
+If these were dependencies of each cell, dvc.lock would name all of them once per cell. DVC writes the whole lock after
+every stage, and hundreds of cells spent half of their time on that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OUT = "data/common.json"
 
 
 def run(root: Path) -> None:
-    """Write what DVC knows of each dependency of the stage, and the value of each parameter, to data/common.json."""
+    """Write the DVC hash of each dependency of the stage, and the value of each parameter, to data/common.json."""
     folder = root / FOLDER
     stage, params = read_yaml(folder / "dvc.yaml")["stages"]["common"], read_yaml(root / "params.yaml")
     (keys,) = (given["../params.yaml"] for given in stage["params"])

@@ -1,4 +1,4 @@
-"""Folds: which utterances train, validate and test. Disjoint in speakers unless the protocol's name says otherwise."""
+"""Folds: which utterances train, validate and test. Only an official or a leaky protocol may share speakers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lsgmer.manifests.splits import split_of
 
 Array = np.ndarray[Any, Any]
 LEAKY_FOLDS = 5
-SHOWN = 5  # names that a message repeats
+SHOWN = 5  # names that a message lists
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a protocol may know of an utterance: who speaks, in which session, and the corpus's own split."""
+    """What a protocol may use of an utterance: its speaker, its session, and the corpus's own split."""
 
     speaker: str
     session: str | None
@@ -30,7 +30,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Rows (N,) of each part; `shared_speakers` are those of test that train or valid hear too."""
+    """Rows (N,) of each split; `shared_speakers` are the test speakers who are in train or valid too."""
 
     train: Array
     valid: Array
@@ -38,21 +38,21 @@ class Fold:
     shared_speakers: tuple[str, ...] = ()
 
     def of(self, split: Split) -> Array:
-        """Return the rows of one part."""
+        """Return the rows of one split."""
         return {"train": self.train, "valid": self.valid, "test": self.test}[split]
 
 
 def folds(units: Sequence[Unit], protocol: Protocol) -> list[Fold]:
-    """Return the protocol's folds over `units`; every row is in one part of each, and in test exactly once in `loso`.
+    """Return the protocol's folds over `units`: each row is in one split of every fold, in `loso` in test exactly once.
 
-    Raises LsgmerError when a part is empty, a session is missing, or a speaker would be on both sides.
+    Raises LsgmerError when a split is empty, a session is missing, or a speaker would be on both sides.
     """
     made = [_fold(units, parts, protocol) for parts in _KINDS[protocol.kind](units, protocol)]
     return made
 
 
 def fold_of(units: Sequence[Unit], protocol: Protocol, number: int) -> Fold:
-    """Return fold `number`. Raises ParamsError, naming how many there are, for one that does not exist."""
+    """Return fold `number`. Raises ParamsError, which says how many there are, for one that does not exist."""
     made = folds(units, protocol)
     if not 0 <= number < len(made):
         raise ParamsError(f"fold {number} does not exist: {protocol.title} gives folds 0 to {len(made) - 1} here")
@@ -81,7 +81,7 @@ def _loso(units: Sequence[Unit], protocol: Protocol) -> list[list[Split]]:
     if not protocol.valid_groups + 2 <= count <= len(groups):
         raise LsgmerError(
             f"protocol loso: {len(groups)} {protocol.by}s in {count} folds, of which {protocol.valid_groups} validate "
-            "and one tests, leave nothing to train on, or folds without anybody; change folds or valid_groups"
+            "and one tests, leave nothing to train on, or empty folds; change folds or valid_groups"
         )
     place = {name: index % count for index, name in enumerate(groups)}
     divided: list[list[Split]] = []

@@ -1,7 +1,7 @@
-"""`lsgmer experiments run`: the stages of experiments/dvc.yaml, several one-thread processes side by side.
+"""`lsgmer experiments run`: runs the stages of experiments/dvc.yaml in several single-threaded processes at once.
 
-DVC runs one stage at a time; here each worker walks `dvc repro --single-item` over its own cells. What comes out is
-what a plain `dvc repro experiments/dvc.yaml` makes, and that finds nothing left to do.
+DVC runs one stage at a time; here each worker runs `dvc repro --single-item` on one cell after another. The result is
+that of a plain `dvc repro experiments/dvc.yaml`, which then finds nothing left to do.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THRE
 
 
 def run(root: Path, quick: bool, jobs: int, grid: str | None) -> None:
-    """Bring the cells of all grids (or one; or the quick part) up to date in `jobs` processes.
+    """Bring the cells of all grids (or of one, or of the quick grids) up to date in `jobs` processes.
 
     A cell that fails leaves its log and does not stop the others; finished cells are never run again.
-    Raises LsgmerError that names the failed ones.
+    Raises LsgmerError, naming the failed cells.
     """
     plan = load_plan(root)
     cells = plan.cells(quick, grid)
     if not cells:
         raise LsgmerError(
-            f"{FOLDER}/params.yaml: grid {grid or 'quick' if quick else grid} has no cell; fill its lists"
+            f"{FOLDER}/params.yaml: grid {grid or 'quick' if quick else grid} has no cells; fill in its lists"
         )
     check(root, plan, cells)
     with _alone(root), _children() as children:
@@ -67,7 +67,7 @@ def run(root: Path, quick: bool, jobs: int, grid: str | None) -> None:
 
 
 def check(root: Path, plan: Plan, cells: list[Cell]) -> None:
-    """Raise ParamsError unless all parameters of all `cells` are well-formed: a cell checks only what it reads."""
+    """Raise ParamsError unless all parameters of all `cells` are valid: a cell by itself checks only what it reads."""
     sources = {cell.study: cell_source(plan, cell) for cell in cells}
     contents = {study: source_content(root, source) for study, source in sources.items()}
     for cell in {(cell.study, cell.variant): cell for cell in cells}.values():
@@ -83,7 +83,7 @@ class Children:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def repro(self, stage: str, root: Path, log: Path | None) -> int:
-        """Have a DVC in its own process group bring `stage` up to date; return its code.
+        """Bring `stage` up to date with a DVC in its own process group; return its exit code.
 
         Its output goes to `log` (None: to the screen).
         """
@@ -103,10 +103,10 @@ class Children:
         return code
 
     def end(self) -> None:
-        """Interrupt the stages that run, and wait: finished epochs are kept, and the next run resumes there.
+        """Interrupt the running stages and wait: finished epochs are kept, and the next run resumes there.
 
-        The stages, not their DVC: one that is ended while it writes leaves an empty dvc.lock, and with it every
-        finished cell's record is gone. It ends by itself when its stage has.
+        It interrupts the stages, not their DVC: a DVC that is ended while it writes leaves an empty dvc.lock, and
+        the record of every finished cell is lost. DVC ends by itself once its stage has ended.
         """
         self.ended.set()
         deadline = time.monotonic() + STOP_S
@@ -119,7 +119,7 @@ class Children:
 
 
 def _prepare(root: Path, sources: list[str], jobs: int, children: Children) -> None:
-    """Bring the features of `sources` up to date, side by side."""
+    """Bring the features of `sources` up to date, in parallel."""
     with ThreadPoolExecutor(jobs) as pool:
         try:
             list(pool.map(lambda source: _bring_up(root, f"features@{source}", children), sources))
@@ -183,7 +183,7 @@ def _alone(root: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise LsgmerError("`lsgmer experiments run` is at work here already; wait for it to end") from None
+        raise LsgmerError("`lsgmer experiments run` is already running here; wait for it to end") from None
     try:
         yield
     finally:
@@ -192,7 +192,7 @@ def _alone(root: Path) -> Iterator[None]:
 
 @contextmanager
 def _children() -> Iterator[Children]:
-    """Yield the processes of a run; whatever ends it ends them."""
+    """Yield the processes of a run, and end them however it ends."""
     children = Children()
     try:
         yield children

@@ -20,11 +20,11 @@ LEAKY = "leaky_random_utterances"
 
 
 class Protocol(Section):
-    """How a corpus is divided. Only `official` and the leaky one may put a speaker on both sides.
+    """How a corpus is split. Only `official` and the leaky one may have a speaker on both sides.
 
-    `official`: the corpus's own train, valid and test. `holdout`: one division by a salted hash of the speaker or
+    `official`: the corpus's own train, valid and test. `holdout`: one split by a salted hash of the speaker or
     session. `loso`: leave one speaker (session) out, or k `folds` of them; validation takes the next `valid_groups`
-    of the training part. `leaky_random_utterances`: what much of the literature does, for comparison; reports say so.
+    of the rest. `leaky_random_utterances`: what much of the literature does, for comparison; reports say so.
     """
 
     kind: Literal["official", "holdout", "loso", "leaky_random_utterances"]
@@ -59,7 +59,7 @@ class Source(Section):
 
 
 class Study(Section):
-    """What is asked of a source: the settings chosen for it, audio normalised by speaker or not, the main metric."""
+    """One question about a source: its settings, whether audio is normalised by speaker, and the main metric."""
 
     title: str
     source: str
@@ -90,7 +90,7 @@ class Grid(Section):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cell:
-    """One training run, or one baseline: its results lie in data/cells/NAME."""
+    """One training run, or one baseline; its results are in data/cells/NAME."""
 
     grid: str
     study: str
@@ -134,10 +134,10 @@ class Plan(Section):
         return self
 
     def cells(self, quick: bool = False, grid: str | None = None) -> list[Cell]:
-        """Return the cells of all grids (or of one), in the order of the file: of the quick grid where asked."""
+        """Return the cells of all grids (or of one), in the order of the file; with `quick`, of the quick grids."""
         grids = self.quick if quick else self.grids
         if grid is not None and grid not in self.grids:
-            raise ParamsError(f"there is no grid {grid!r} in {FOLDER}/params.yaml; there are {', '.join(self.grids)}")
+            raise ParamsError(f"there is no grid {grid!r} in {FOLDER}/params.yaml; it has {', '.join(self.grids)}")
         return [cell for name, given in grids.items() if grid in (None, name) for cell in _product(name, given)]
 
 
@@ -167,9 +167,9 @@ def cell_content(plan: Plan, cell: Cell, content: dict[str, Any]) -> dict[str, A
 
 
 def cell_settings(root: Path, source: Source) -> dict[str, Any]:
-    """Return what `source` says that a cell of it depends on: its protocol, and its own training parameters.
+    """Return the settings of `source` that its cells depend on: its protocol, and its own training parameters.
 
-    It is kept beside the source's features, so that DVC runs the cells again when it changes.
+    They are stored with the source's features, so that DVC runs the cells again when they change.
     """
     overlay = read_yaml(root / source.params)
     return {

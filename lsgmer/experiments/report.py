@@ -1,4 +1,4 @@
-"""`lsgmer experiments report`: every finished cell as tables and pictures, Markdown that needs no network."""
+"""`lsgmer experiments report`: tables and pictures of every finished cell, as Markdown that needs no network."""
 
 from __future__ import annotations
 
@@ -46,10 +46,23 @@ class Row:
 def write(
     root: Path, plan: Plan, cells: Sequence[Cell], out: Path, picture: str, command: str, took: RunTime | None = None
 ) -> list[str]:
-    """Write the report to `out` and its pictures (`picture` is "png" or "svg") to a folder beside it.
+    """Write the report to `out`, and its pictures to a folder of the same name.
 
-    `command` wrote it, and the cells last `took` so long; the head says both.
-    Returns what a person should know: cells that are missing or stale. Raises LsgmerError when no cell is finished.
+    Args:
+        root: the project's folder.
+        plan: experiments/params.yaml.
+        cells: the cells to report on.
+        out: the Markdown file.
+        picture: png or svg.
+        command: the command line that writes this report; its head shows it.
+        took: how long the cells last took; its head shows it too.
+
+    Returns:
+        Notes for the user: how many cells are missing or stale, by study.
+
+    Raises:
+        LsgmerError: no study has a variant with all of its folds, or a cell cannot be read.
+
     """
     studies = [collect(root, plan, name, cells) for name in dict.fromkeys(cell.study for cell in cells)]
     finished = [results for results in studies if results.runs]
@@ -166,7 +179,7 @@ def _spread(runs: Sequence[Run], metric: str, labels: int) -> str:
 
 
 def _claims(rows: Sequence[Row], study: Study) -> str:
-    """Say of each part of the method whether leaving it out was measurably worse, better or neither."""
+    """Say for each part of the method whether leaving it out was measurably worse, better or neither."""
     reference = next((row for row in rows if row.variant == REFERENCE), None)
     if reference is None:
         return ""
@@ -192,7 +205,7 @@ def _deviation(runs: Sequence[Run], metric: str) -> float:
 
 
 def _trust(results: StudyResults) -> str:
-    """Compare consistency with plain confidence as a score of trust: AURC, lower is better."""
+    """Compare consistency with plain confidence as a trust score: AURC, lower is better."""
     lines = []
     for variant, runs in results.runs.items():
         if np.isnan(runs[0].consistency).any():

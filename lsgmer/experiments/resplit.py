@@ -1,4 +1,4 @@
-"""Features divided again in memory: a study makes its folds out of one extraction, and normalises by speaker."""
+"""Stored features split again in memory, so that all folds share one extraction; normalised by speaker if asked."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Array = np.ndarray[Any, Any]
 
 
 def select(whole: FeatureSplit, rows: Sequence[int] | Array, split: Split) -> FeatureSplit:
-    """Return utterances `rows` of `whole`, in that order, as the part `split`.
+    """Return utterances `rows` of `whole`, in that order, as the split `split`.
 
-    Frames are copied, so that nothing else is in it. Its `sha256` is a digest of whole's, the split and the ids.
+    Frames are copied, so the result holds no others. Its `sha256` is a digest of whole's, the split and the ids.
     """
     places = [int(row) for row in rows]
     flat: dict[Modality, Array] = {}
@@ -79,15 +79,15 @@ def shuffled_labels(part: FeatureSplit, seed: int) -> FeatureSplit:
     return replace(part, labels=part.labels[order], emotions=emotions, sha256=digest([part.sha256, "shuffled", seed]))
 
 
-SMALLEST = 1e-6  # a feature that moves less within a speaker is not scaled
+SMALLEST = 1e-6  # a feature that varies less than this within a speaker is not scaled
 
 
 def speaker_normalised(split: FeatureSplit, modality: Modality) -> FeatureSplit:
     """Return `split` with each speaker's frames of `modality` at mean 0 and standard deviation 1 per feature.
 
-    Mean and deviation (D,) are over all frames of the speaker's own utterances in this set, taken in float64;
-    no label is read, and no other speaker. Features that are constant within a speaker become 0. The
-    result is in memory, its sha256 derived from the split's. Raises KeyError for a modality that the set lacks.
+    Mean and deviation (D,) are over all frames of the speaker's own utterances in `split`, in float64; labels and
+    other speakers are not read. Features that are constant within a speaker become 0. The result is in memory, its
+    sha256 derived from the split's. Raises KeyError for a modality that the split lacks.
     """
     frames = np.array(split.flat[modality], dtype=np.float32)
     speaker_of_frame = np.repeat(np.asarray(split.speakers, dtype=object), split.lengths(modality))
@@ -100,7 +100,7 @@ def speaker_normalised(split: FeatureSplit, modality: Modality) -> FeatureSplit:
 
 
 def _standardised(values: Array) -> Array:
-    """Return values (T, D) less their mean, over their standard deviation where there is any."""
+    """Return values (T, D) minus their mean, divided by their standard deviation unless it is tiny."""
     deviation = values.std(axis=0)
     centred = values - values.mean(axis=0)
     return np.asarray(centred / np.where(deviation > SMALLEST, deviation, 1.0))

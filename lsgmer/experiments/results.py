@@ -1,4 +1,4 @@
-"""The cells of a study read back, seed by seed: what the report's tables and pictures are made of."""
+"""Reads back the cells of a study, seed by seed, for the report's tables and pictures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StudyResults:
-    """All runs of a study by variant; `missing` and `stale` count cells that are not there or of other settings."""
+    """All runs of a study by variant; `missing` cells are not there, `stale` ones were run with other settings."""
 
     name: str
     runs: dict[str, tuple[Run, ...]]
@@ -88,7 +88,7 @@ def collect(root: Path, plan: Plan, study: str, cells: Sequence[Cell]) -> StudyR
 def fused_of(results: StudyResults, variant: str) -> tuple[Array, Array, Array] | None:
     """Return fused features (N, D), their true classes (N,) and label embeddings (C, D) of the variant's first cell.
 
-    None where it keeps none (`keep_fused`), since each cell's features live in a space of its own.
+    It takes a single cell because every model has its own feature space. None if the variant does not `keep_fused`.
     """
     if variant not in results.runs:
         return None

@@ -1,7 +1,7 @@
-"""What a table of variants may claim: mean and deviation, paired bootstrap against `full`, Holm over the table.
+"""The statistics of a table of variants: mean and deviation, paired bootstrap against `full`, Holm over the table.
 
 The bootstrap draws utterances with replacement within each true class, the same draw for both variants and all seeds,
-so it is conditional on the speakers and on the trained models; the deviation over seeds says what training adds.
+so it is conditional on the speakers and on the trained models; the deviation over seeds shows what training adds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Difference:
 
 
 def draw(truth: Array, resamples: int, seed: int) -> Array:
-    """Return how often each utterance (N,) is drawn in each bootstrap sample, (R, N); class totals stay."""
+    """Return how often each utterance (N,) is drawn in each bootstrap sample, (R, N); class totals are kept."""
     generator = np.random.default_rng(seed)
     drawn = np.zeros((resamples, len(truth)), dtype=np.float64)
     for label in np.unique(truth):

@@ -1,4 +1,4 @@
-"""How long the last run of a grid took by the clock: what `lsgmer experiments run` notes and the report says."""
+"""Wall-clock time of the last run of a grid: `lsgmer experiments run` records it, the report shows it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lsgmer.experiments.plan import FOLDER
 
 
 class RunTime(Record):
-    """The last run that had something to do: `cells` run in `jobs` processes side by side, features included."""
+    """The last run that had something to do: `cells` run in `jobs` parallel processes, features included."""
 
     cells: int
     jobs: int

@@ -1,1 +1,1 @@
-"""Predictions from a checkpoint."""
+"""Predictions from a checkpoint, for stored features or raw input."""

@@ -1,4 +1,4 @@
-"""A model's outputs for stored features or raw input: both go through the same collate and are equal."""
+"""A model's outputs, for stored features or raw input: both use one code path, so offline and served are equal."""
 
 from __future__ import annotations
 
@@ -40,7 +40,19 @@ class Outputs:
 def predict_split(
     model: LSGMER, split: FeatureSplit, batch_size: int, rows: Sequence[int] | None = None, device: str = "cpu"
 ) -> Outputs:
-    """Return `model`'s outputs for `rows` (default: all) of `split`, in that order."""
+    """Return a model's outputs for stored features.
+
+    Args:
+        model: the model; it is moved to `device` and put in eval mode.
+        split: the features of N utterances.
+        batch_size: how many utterances a batch has; a batch holds utterances of similar length.
+        rows: which utterances of `split` to predict, all of them by default.
+        device: auto, cpu or cuda.
+
+    Returns:
+        The outputs in the order of `rows`. Utterances with nothing that the model reads are not `readable`.
+
+    """
     model = model.eval().to(choose_device(device))
     names = model.fusion.names
     rows = range(len(split)) if rows is None else rows
@@ -70,7 +82,7 @@ def run_model(model: LSGMER, items: Sequence[Item]) -> ModelOutput:
 def collect_outputs(
     parts: Sequence[ModelOutput], rows: Sequence[Sequence[int]], count: int, labels: int | None = None
 ) -> Outputs:
-    """Put the outputs of several batches where `rows` says, among `count` utterances."""
+    """Merge the outputs of batches into those of `count` utterances; `rows` gives each batch's positions."""
     labels = parts[0].logits.shape[1] if parts else int(labels or 1)
     width = parts[0].fused.shape[1] if parts else 0
     probabilities = np.full((count, labels), 1 / labels)
@@ -87,7 +99,7 @@ def collect_outputs(
 
 
 def _only(item: Item, names: Sequence[Modality]) -> Item:
-    """Drop what the model does not read, so that it is not padded for nothing."""
+    """Drop what the model does not read, so that it is not padded needlessly."""
     return replace(
         item, audio=item.audio if "audio" in names else None, text=item.text if "text" in names else None, label=None
     )

@@ -1,4 +1,4 @@
-"""One served answer. Imports no torch: a service knows its form before it has a model."""
+"""The record of one prediction. Imports no torch, so that a service can declare it before it loads a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lsgmer.core.records import Modality, Record
 
 
 class Prediction(Record):
-    """One served answer. `consistency` = 1 - JS(q, p) / ln 2, in [0, 1]; 1 when both views agree."""
+    """A prediction. `consistency` = 1 - JS(q, p) / ln 2, in [0, 1]: 1 when attribution q and probabilities p agree."""
 
     emotion: str
     probabilities: dict[str, float]

@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a person gives: speech (any rate), words, or both. Blank words count as none."""
+    """One input: speech (any sample rate), text, or both. Blank text counts as none."""
 
     audio: Waveform | None = None
     text: str | None = None
 
     @property
     def words(self) -> str | None:
-        """The text, or None where there is nothing to read."""
+        """The text, or None if it is missing or blank."""
         return self.text if self.text and self.text.strip() else None
 
 
 class Predictor:
-    """A model with its encoders, ready to answer. `load` makes one from a folder alone."""
+    """A model with its encoders, ready to predict. `load` builds one from a folder alone."""
 
     def __init__(
         self, model: LSGMER, card: TrainCard, encoders: dict[Modality, AudioEncoder | TextEncoder], version: str
@@ -51,9 +51,15 @@ class Predictor:
     def load(cls, folder: Path, version: str, device: str = "auto", root: Path | None = None) -> Predictor:
         """Load the checkpoint in `folder` and the encoders its card names.
 
-        Packed encoders lie in `folder`/encoders/MODALITY; a folder encoder that is not packed is looked for
-        under `root` (default: the current folder). `version` is what answers call the model. Raises LsgmerError
-        when anything is absent or not what the card says.
+        Args:
+            folder: holds model.safetensors, card.json and, if encoders were packed, encoders/MODALITY.
+            version: the model version that predictions report.
+            device: auto, cpu or cuda.
+            root: where an encoder in a folder is looked for if it is not packed (default: the current folder).
+
+        Raises:
+            LsgmerError: something is missing or does not match the card.
+
         """
         from lsgmer.encoders.build import load_encoder  # transformers, which stored features do without
 
@@ -72,7 +78,7 @@ class Predictor:
         return tuple(name for name in MODALITIES if name in self.encoders)
 
     def used(self, item: Input) -> tuple[Modality, ...]:
-        """Return the modalities of `item` that count. Raises LsgmerError for none, or for audio that is no sound."""
+        """Return the modalities of `item` that the model uses. Raises LsgmerError for none, or for unusable audio."""
         if item.audio is not None:
             _check_audio(item.audio)
         given = {"audio": item.audio is not None, "text": item.words is not None}
@@ -83,7 +89,7 @@ class Predictor:
         return used
 
     def predict(self, items: Sequence[Input], batch_size: int = 16) -> list[Prediction]:
-        """Return one prediction per item, in order. Raises LsgmerError for an item that `used` refuses."""
+        """Return one prediction per item, in order. Raises LsgmerError for an item that `used` rejects."""
         used = [self.used(item) for item in items]
         predictions = []
         for start in range(0, len(items), batch_size):
@@ -127,4 +133,4 @@ def _check_audio(wave: Waveform) -> None:
     if not len(wave.samples):
         raise LsgmerError("the audio is empty: no samples; give a recording of at least a few tenths of a second")
     if not np.isfinite(wave.samples).all():
-        raise LsgmerError("the audio holds samples that are not numbers (NaN or infinite); export the recording again")
+        raise LsgmerError("the audio has samples that are not numbers (NaN or infinite); export the recording again")

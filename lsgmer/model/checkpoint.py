@@ -1,4 +1,4 @@
-"""Checkpoints that rebuild themselves: safetensors and one JSON card. `load(folder)` takes nothing else."""
+"""Self-contained checkpoints: safetensors weights and one JSON card. `load(folder)` needs nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard, load_card
 
 
 def save(folder: Path, model: LSGMER, card: dict[str, Any]) -> TrainCard:
-    """Write weights and card to `folder`. `card` holds TrainCard's fields but for weights_sha256 and parameters."""
+    """Write weights and card to `folder`. `card` holds TrainCard's fields except weights_sha256 and parameters."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
     complete = TrainCard(
@@ -34,7 +34,7 @@ def save(folder: Path, model: LSGMER, card: dict[str, Any]) -> TrainCard:
 def load(folder: Path) -> tuple[LSGMER, TrainCard]:
     """Rebuild the model in `folder`, in eval mode, on the CPU.
 
-    Raises LsgmerError when the weights are absent, are not what the card says, or do not fit the model.
+    Raises LsgmerError when the weights are missing, do not match the card, or do not fit the model.
     """
     card = load_card(folder)
     path = folder / WEIGHTS

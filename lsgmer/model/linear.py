@@ -53,10 +53,10 @@ def load_linear(folder: Path) -> Linear:
 def fit_linear(train: FeatureSplit, c: float, class_weight_power: float, seed: int) -> Linear:
     """Fit multinomial logistic regression (L2, strength 1 / `c`) on standardised pooled features.
 
-    Classes weigh what they weigh in LSGMER's own objective: a baseline with other weights answers another question.
-    A class absent from training gets an intercept of -30: never predicted, still a probability.
+    Class weights are those of LSGMER's own objective, so that the baseline solves the same problem. A class that is
+    absent from training gets an intercept of -30: it is never predicted, but still has a probability.
     """
-    from sklearn.exceptions import ConvergenceWarning  # seconds, which only this baseline costs
+    from sklearn.exceptions import ConvergenceWarning  # takes seconds to import, and only this baseline needs it
     from sklearn.linear_model import LogisticRegression
 
     values = pooled(train)
@@ -82,7 +82,7 @@ def fit_linear(train: FeatureSplit, c: float, class_weight_power: float, seed: i
 
 
 def pooled(split: FeatureSplit) -> Array:
-    """Return (N, F): per modality the mean and standard deviation over time, and whether it is there at all."""
+    """Return (N, F): per modality the mean and standard deviation over time, and whether it is present."""
     rows = []
     for index in range(len(split)):
         item = split.item(index)

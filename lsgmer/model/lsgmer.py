@@ -33,7 +33,7 @@ class ModelOutput:
 class LSGMER(nn.Module):
     """The label-guided model of either or both modalities.
 
-    `dimensions` gives each modality's feature size; a modality that is not in it does not exist for this model.
+    `dimensions` gives each modality's feature size; the model has no branch for a modality that is not in it.
     """
 
     def __init__(self, params: ModelParams, labels: int, dimensions: dict[Modality, int]) -> None:
@@ -49,7 +49,7 @@ class LSGMER(nn.Module):
         self.scorer = LabelScorer(params)
 
     def start_labels(self, label_text: Tensor) -> None:
-        """Start the label memory from descriptions (C, D_text) in the text encoder's space, through its projection."""
+        """Initialise the label memory with descriptions (C, D_text) from the text encoder, through its projection."""
         self.memory.start(self.stream("text").project(label_text))
 
     def stream(self, name: Modality) -> ModalityStream:
@@ -59,8 +59,8 @@ class LSGMER(nn.Module):
     def forward(self, batch: Batch) -> ModelOutput:
         """Score every label from its own view of the utterance; attribute by cosine to the label embeddings.
 
-        An utterance without a modality is padding throughout and is masked out, never read as zeros. One
-        without any has uniform attention to nothing: the caller refuses it (see `predictor`).
+        A modality that an utterance lacks is all padding; it is masked out, never read as zeros. The output for an
+        utterance with no modality at all means nothing: callers reject or replace it (see lsgmer/inference).
         """
         guide = self.memory.guide()  # (C, D)
         views: dict[Modality, Tensor] = {}
@@ -96,7 +96,7 @@ class ModalityStream(nn.Module):
         self.pooling = StatisticsPooling(dimension, params) if params.statistics == "input" else None
 
     def standardise(self, mean: Tensor, scale: Tensor) -> None:
-        """Take the mean and standard deviation (D_features,) of the training part's frames."""
+        """Set the mean and standard deviation (D_features,) to those of the training split's frames."""
         self.mean.copy_(mean)
         self.scale.copy_(scale.clamp_min(1e-5))
 
@@ -116,8 +116,8 @@ class ModalityStream(nn.Module):
 class LabelMemory(nn.Module):
     """Label embeddings and their moving average L_t = alpha L_(t-1) + (1 - alpha) L'_(t-1).
 
-    The average is a shadow beside the parameter L': overwriting the parameter would freeze it to
-    1 - alpha of each step. `update` is called after each optimiser step, in training only.
+    The average is a shadow copy, kept apart from the parameter L': overwriting the parameter would shrink each
+    optimiser step to 1 - alpha of its size. `update` is called after each optimiser step, in training only.
     """
 
     shadow: Tensor
@@ -130,7 +130,7 @@ class LabelMemory(nn.Module):
 
     @torch.no_grad()
     def start(self, embedding: Tensor) -> None:
-        """Start both from `embedding` (C, D), scaled to unit length."""
+        """Initialise both with `embedding` (C, D), centred and scaled to unit length."""
         unit = nn.functional.normalize(embedding.detach() - embedding.detach().mean(0), dim=-1)
         self.embedding.copy_(unit)
         self.shadow.copy_(unit)
@@ -192,7 +192,7 @@ class PooledSummary(nn.Module):
 
 
 class GatedFusion(nn.Module):
-    """Attention over the modalities that are present, apart for every label; they do not hear each other."""
+    """Attention over the modalities that are present, separately for each label; they do not attend to each other."""
 
     def __init__(self, names: list[Modality], params: ModelParams) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ class CrossModalFusion(nn.Module):
 
 
 class ConcatenatedFusion(nn.Module):
-    """The label views of all modalities side by side through one linear map; an absent one is a learnt vector."""
+    """One linear map of the concatenated label views of all modalities; a learnt vector replaces an absent one."""
 
     def __init__(self, names: list[Modality], params: ModelParams) -> None:
         super().__init__()
@@ -293,7 +293,7 @@ def attribution(fused: Tensor, labels: Tensor, temperature: float) -> Tensor:
 
 
 def _self_attention(params: ModelParams) -> nn.TransformerEncoderLayer:
-    """Return one pre-norm self-attention layer. Drawing dropout for its T x T weights took a quarter of a step."""
+    """Return one pre-norm self-attention layer, without dropout of its T x T weights: it took a quarter of a step."""
     layer = nn.TransformerEncoderLayer(
         params.width, params.heads, 2 * params.width, params.dropout, batch_first=True, norm_first=True
     )
@@ -302,7 +302,7 @@ def _self_attention(params: ModelParams) -> nn.TransformerEncoderLayer:
 
 
 def attendable(is_padding: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (is_padding, present): an all-padding row gets one open frame so that softmax stays finite.
+    """Return (is_padding, present): a row that is all padding gets one unmasked frame, to keep softmax finite.
 
     Whatever that frame holds is masked out later by `present` (B,), False for such a row.
     """

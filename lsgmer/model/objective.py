@@ -26,9 +26,9 @@ class LossParts:
 
 
 class JointObjective(nn.Module):
-    """JOO: total = weighted cross-entropy + weight * mean JS(q, p) (arXiv 2504.05158; weights: MODEL.md).
+    """JOO: total = weighted cross-entropy + weight * mean JS(q, p) (arXiv 2504.05158).
 
-    `class_weights` (C,) come from `class_weights()` on the training part.
+    `class_weights` (C,) come from `class_weights()` on the training split.
     """
 
     class_weights: Tensor
@@ -60,7 +60,7 @@ def attribution_prediction_consistency(attributed: Tensor, prediction: Tensor) -
 def class_weights(labels: Tensor, classes: int, power: float) -> Tensor:
     """Return weights (C,) proportional to frequency ** -power with mean 1 over the utterances `labels` (N,).
 
-    A class that is absent from the training part gets weight 0: there is nothing to learn it from.
+    A class that is absent from the training split gets weight 0: there is nothing to learn it from.
     """
     counts = torch.bincount(labels, minlength=classes).to(torch.float32)
     weights = torch.where(counts > 0, counts.clamp_min(1) ** -power, torch.zeros_like(counts))

@@ -18,10 +18,9 @@ from lsgmer.core.sections import Section, Share
 class ModelParams(Section):
     """Sizes of LSGMER, the decay alpha of its label memory, and which of its parts are used (docs/results.md).
 
-    `enhancement` none leaves LSE out, `label_decay` 0 the moving average. Late fusion averages two separately
-    trained models in experiments; it is not a value of `fusion`.
-    `statistics` says what S(H_m0) pools: the projected frames, or the encoder's own features, standardised by
-    utterance.
+    `enhancement: none` leaves out LSE, `label_decay: 0` the moving average. `statistics` says what S(H_m0) pools:
+    the projected frames, or the encoder's own features, standardised over utterances. Late fusion averages two
+    separately trained models (lsgmer/experiments/cell.py); it is not a value of `fusion`.
     """
 
     width: PositiveInt

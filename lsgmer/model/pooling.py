@@ -1,4 +1,4 @@
-"""From frames to one vector per utterance: statistics over time, padding left out.
+"""From frames to one vector per utterance: statistics over time, ignoring padding.
 
 Shapes: B utterances, T frames or tokens, D features. `is_padding` is True where there is nothing.
 """
@@ -16,8 +16,8 @@ from lsgmer.model.params import ModelParams
 class StatisticsPooling(nn.Module):
     """S of the encoder's own features: a linear map of their mean, deviation and trend over time.
 
-    Each is standardised over the training part's utterances, which a map of pooled frames cannot be: between
-    utterances a mean moves far less than the frames do. A linear baseline reads the same numbers.
+    Each statistic is standardised over the utterances of the training split. Pooling standardised frames is not the
+    same: means vary far less between utterances than frames do. The linear baseline reads the same mean and deviation.
     """
 
     mean: Tensor
@@ -31,7 +31,7 @@ class StatisticsPooling(nn.Module):
         self.projection = nn.Linear(3 * dimension, params.width)
 
     def standardise(self, mean: Tensor, scale: Tensor) -> None:
-        """Take the mean and deviation (3 D_features,) of `utterance_statistics` over the training part."""
+        """Set the mean and deviation (3 D_features,) to those of `utterance_statistics` over the training split."""
         self.mean.copy_(mean)
         self.scale.copy_(scale.clamp_min(1e-5))
 

@@ -1,4 +1,4 @@
-"""The train card: with the weights beside it, it rebuilds the model. Imports no torch."""
+"""The train card: all that is needed, besides the weights, to rebuild the model. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lsgmer.core.records import EncoderSpec, Labels, Modality, Record, read_reco
 
 
 class TrainCard(Record):
-    """Train's own record: with the weights beside it, it rebuilds the model and says what made it.
+    """card.json: what is needed, besides the weights, to rebuild the model, and what it was trained on.
 
-    Holds nothing that differs between two clones of one commit, so that equal training gives equal bytes.
+    It holds nothing that differs between two clones of one commit, so that equal training gives equal bytes.
     """
 
     format: Literal["lsgmer-train-card/1"] = "lsgmer-train-card/1"
@@ -35,7 +35,7 @@ class TrainCard(Record):
 
 WEIGHTS = "model.safetensors"
 CARD = "card.json"
-ENCODERS = "encoders"  # the folder of packed encoders beside them, one folder per modality
+ENCODERS = "encoders"  # folder of packed encoders next to them, one subfolder per modality
 
 
 def load_card(folder: Path) -> TrainCard:
@@ -46,6 +46,6 @@ def load_card(folder: Path) -> TrainCard:
 def speaker_digest(speaker: str) -> str:
     """Return 16 hex digits that identify a speaker in cards without giving the name.
 
-    Two corpora that use one name for two people only make the champion comparison leave more out.
+    If two corpora use one name for different people, the champion comparison merely leaves out more utterances.
     """
     return hashlib.sha256(f"speaker/{speaker}".encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""`lsgmer audit`: from a package back to the raw data, every hash recomputed. Nothing is taken at its word."""
+"""`lsgmer audit`: recompute every hash, from a package back to the raw data, and trust none that is only recorded."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class AuditReport(Record):
         return tuple(link.name for link in self.links if link.status == "broken")
 
     def to_text(self) -> str:
-        """Return a line per link, and under each what is not as recorded, or what was checked."""
+        """Return a line per link, and below it what differs from the record or, if nothing does, what was checked."""
         width = max(len(link.name) for link in self.links)
         lines = [f"audit of {self.target}"]
         for link in self.links:
@@ -75,11 +75,11 @@ class Case:
     lock: Lock
 
     def paper(self, name: str) -> Path:
-        """Return a paper of the package."""
+        """Return the path of one of the package's records."""
         return self.root / PAPERS / name
 
     def outs(self, *paths: str) -> list[Comparison]:
-        """Compare outs of the pipeline with the md5 that the embedded lock has for them."""
+        """Compare outputs of the pipeline with their md5 in the embedded dvc.lock."""
         return [self._recorded(path, self.lock.outs.get(path)) for path in paths]
 
     def _recorded(self, path: str, recorded: Recorded | None) -> Comparison:
@@ -122,7 +122,7 @@ def locate(workspace: Workspace, target: str) -> tuple[Path, str]:
 
 
 def _link(name: str, check: Callable[[Case], list[Comparison]], case: Case) -> Link:
-    """Run one link's comparisons; a paper that cannot even be read is broken."""
+    """Run one link's comparisons; a record that cannot be read is broken."""
     try:
         findings = check(case)
     except (OSError, ValueError, LsgmerError) as error:
@@ -133,7 +133,7 @@ def _link(name: str, check: Callable[[Case], list[Comparison]], case: Case) -> L
 
 
 def _package(case: Case) -> list[Comparison]:
-    """Recompute the version from weights, card and code, and compare every file with packaging's own list."""
+    """Recompute the version from weights, card and code, and compare every file with package.json."""
     served = served_files(case.root)
     made = version_of(file_sha256(case.root / MODEL_WEIGHTS), file_sha256(case.root / MODEL_CARD), served)
     version = case.tag.partition(":")[2]
@@ -211,7 +211,7 @@ def _params(case: Case) -> list[Comparison]:
         found.append(Comparison("broken", f"the stages ran with other values of {', '.join(differing)}"))
     here = case.workspace.params
     if here.is_file() and case.lock.differing_params(here):
-        found.append(Comparison("verified", "the workspace's params.yaml has moved on since"))
+        found.append(Comparison("verified", "the workspace's params.yaml has changed since"))
     return found
 
 
@@ -237,7 +237,7 @@ def _lock(case: Case) -> list[Comparison]:
     return found
 
 
-# From the package back to what it was made of; the name is what a report shows.
+# From the package back to what it was made from; the report shows these names.
 LINKS: dict[str, Callable[[Case], list[Comparison]]] = {
     "package": _package,
     "model": _model,
@@ -260,7 +260,7 @@ def _same(what: str, found: str, recorded: str) -> Comparison:
 
 def _file(path: Path, sha256: str, what: str) -> Comparison:
     if not path.is_file():
-        return Comparison("broken", f"{what}: {path} is gone")
+        return Comparison("broken", f"{what}: {path} is missing")
     return _same(what, file_sha256(path), sha256)
 
 

@@ -1,4 +1,4 @@
-"""A packaged model: what a Bento holds under src/, checked against its own records before it answers."""
+"""A packaged model: what a Bento holds under src/, checked against its own records before it is used."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lsgmer.inference.predictor import Predictor
 
 RESTORE = "restore the package as it was built"
-CODE = ("lsgmer", "serving")  # where a Bento's code is, also that of an older layout
-# What packaging puts there: what the service imports and nothing else. A test compares it with the imports.
+CODE = ("lsgmer", "serving")  # where a Bento's code is, including that of older layouts
+# The code that packaging copies: what the service imports and nothing else. A test compares it with the imports.
 SERVED = (
     "lsgmer/__init__.py",
     *(f"lsgmer/core/{name}.py" for name in ("__init__", "device", "errors", "hashing", "paths", "process")),
@@ -38,7 +38,7 @@ SERVED = (
 
 
 class PackageSource(Record):
-    """package_source.json: the code that serves, file by file, and the version that follows from it."""
+    """package_source.json: the serving code, file by file, and the version that is derived from it."""
 
     format: Literal["lsgmer-package-source/1"] = "lsgmer-package-source/1"
     version: str
@@ -48,7 +48,7 @@ class PackageSource(Record):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The folder `root` of a built Bento's sources, whose weights, card and code give its version."""
+    """A built Bento's sources in the folder `root`; its version is derived from weights, card and code."""
 
     root: Path
     card: ModelCard
@@ -56,12 +56,23 @@ class Bundle:
 
     @property
     def tag(self) -> str:
-        """The Bento's exact tag, name:version: what every prediction names."""
+        """The Bento's exact tag, name:version, which every prediction reports."""
         return f"{self.card.name}:{self.version}"
 
     @classmethod
     def open(cls, root: Path) -> Bundle:
-        """Open the package in `root`. Raises LsgmerError when a record is absent or something was changed."""
+        """Open a packaged model after checking that nothing in it was changed.
+
+        Args:
+            root: the src folder of a built Bento, which holds model/, papers/ and the code.
+
+        Returns:
+            The package, its card read and its version recomputed. `predictor` then loads the model.
+
+        Raises:
+            LsgmerError: a record is missing, or weights, card or code do not match the recorded version.
+
+        """
         try:
             card = read_record(root / MODEL_CARD, ModelCard, RESTORE)
             recorded = read_record(root / PACKAGE_SOURCE, PackageSource, RESTORE)

@@ -1,4 +1,4 @@
-"""The champion: a pointer to the Bento that is served, moved last and atomically, and the log of its moves.
+"""The champion: a pointer to the Bento that is served, moved atomically and last of all, and a log of its moves.
 
 Works on folders under .bentoml/bentos/NAME/VERSION and knows nothing of BentoML.
 """
@@ -36,7 +36,7 @@ class Champion(Record):
 
 
 class Promotion(Record):
-    """One line of promotions.jsonl. `previous` is the tag served before; a forced one says who and why."""
+    """One line of promotions.jsonl. `previous` is the tag served before; a forced promotion says who and why."""
 
     at: str
     tag: str
@@ -76,7 +76,7 @@ def bentos(workspace: Workspace) -> tuple[str, ...]:
 
 
 def bento_folder(workspace: Workspace, tag: str) -> Path:
-    """Return where the local store keeps the Bento `tag`. Raises LsgmerError for what is no tag."""
+    """Return where the local store keeps the Bento `tag`. Raises LsgmerError for anything else than a tag."""
     name, colon, version = tag.partition(":")
     if not colon or not name or not version or {"/", "\\"} & set(tag) or ".." in (name, version):
         raise LsgmerError(f"{tag!r}: not a tag; write NAME:VERSION, as `lsgmer champions` lists them")
@@ -104,17 +104,17 @@ def verified_source(workspace: Workspace, champion: Champion) -> Path:
 def promote(workspace: Workspace, tag: str | None = None, forced: Forced | None = None) -> Champion:
     """Make `tag` (default: the packaged model) the champion: log the move, then move the pointer, atomically.
 
-    Promoting the champion again changes nothing. Whether the gate agrees is the caller's to ask; a promotion
-    against it brings `forced`. Raises LsgmerError when the Bento is absent or its weights are not its card's.
+    Promoting the current champion again changes nothing. The caller checks the gate; a promotion that overrides it
+    passes `forced`. Raises LsgmerError when the Bento is missing or its weights do not match its card.
     """
     with _lock(workspace):
         return _move(workspace, tag or _packaged(workspace), "promote", forced)
 
 
 def go_back(workspace: Workspace, tag: str | None = None) -> Champion:
-    """Make `tag` the champion again, or the one that served before the present one.
+    """Make `tag` the champion again, or without a tag the model that was champion before the current one.
 
-    Raises LsgmerError when there is none before, `tag` never served, or its Bento is gone or changed.
+    Raises LsgmerError when there was none before, `tag` was never champion, or its Bento is missing or changed.
     """
     with _lock(workspace):
         moves, current = history(workspace), read(workspace)
@@ -173,7 +173,7 @@ def _packaged(workspace: Workspace) -> str:
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["tag"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LsgmerError(f"{path}: names no packaged model: {error}; `lsgmer run` packages what passes") from error
+        raise LsgmerError(f"{path}: names no packaged model: {error}; `lsgmer run` makes one") from error
 
 
 def _recorded_weights(card: Path) -> str:

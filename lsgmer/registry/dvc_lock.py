@@ -1,4 +1,4 @@
-"""A dvc.lock as evidence: what each stage read and wrote, and whether that is still there, byte for byte."""
+"""A dvc.lock as evidence: what each stage read and wrote, and whether the same bytes are still there."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Recorded:
     def check(self, workspace: Workspace) -> tuple[Status, str]:
         """Recompute the md5 in the workspace, else in DVC's cache.
 
-        A workspace file that the workspace's own dvc.lock says is this one, and is not, is broken. One that
-        a later run has replaced is not: then the cache answers, and without it the link is missing.
+        A file in the workspace that differs although the workspace's own dvc.lock has the same md5 is broken. One
+        that a later run has replaced is not: then the cache is checked, and without a copy there it is missing.
         """
         place = workspace.root / self.path
         found = dvc_md5(place) if place.exists() else None
@@ -40,12 +40,12 @@ class Recorded:
             return "broken", f"{self.path}: {change}{_which(workspace, self)}"
         if self.cached:
             return _check_cache(cache_folder(workspace), self)
-        return "missing", f"{self.path}: the workspace has moved on and nothing keeps {self.md5}"
+        return "missing", f"{self.path}: the workspace has changed since, and there is no copy of {self.md5}"
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A parsed dvc.lock: its stages, every out by path, and the raw data that no stage makes."""
+    """A parsed dvc.lock: its stages, their outputs by path, and the raw data."""
 
     stages: dict[str, dict[str, Any]]
 
@@ -59,18 +59,18 @@ class Lock:
 
     @property
     def outs(self) -> dict[str, Recorded]:
-        """Every out of every stage, by path."""
+        """Every output of every stage, by path."""
         return {o["path"]: _recorded(o, cached=True) for stage in self.stages.values() for o in stage.get("outs", [])}
 
     @property
     def raw(self) -> dict[str, Recorded]:
-        """What the manifest was read from: the corpus folder, made by the sample stage or brought along."""
+        """What the manifest was read from: the corpus folder, whether the sample stage or the user made it."""
         outs, deps = self.outs, self.stages.get("manifest", {}).get("deps", [])
         data = [dep for dep in deps if not dep["path"].startswith(("lsgmer/", "serving/"))]
         return {dep["path"]: outs.get(dep["path"], _recorded(dep, cached=False)) for dep in data}
 
     def inconsistencies(self) -> list[str]:
-        """Name every stage that read something else than what the stage before it wrote."""
+        """Describe every stage that read something other than what an earlier stage wrote."""
         outs = self.outs
         return [
             f"stage {name} read {dep['path']} as {dep.get('md5')}, which was written as {outs[dep['path']].md5}"
@@ -99,7 +99,7 @@ def cache_folder(workspace: Workspace) -> Path:
 
 
 def _check_cache(cache: Path, recorded: Recorded) -> tuple[Status, str]:
-    """Recompute what DVC's cache keeps under the recorded md5; for a folder, every file in it."""
+    """Recompute the hash of what DVC's cache holds under the recorded md5; for a folder, of every file in it."""
     top = _cached(cache, recorded.md5)
     if not top.is_file():
         return "missing", f"{recorded.path}: neither the workspace nor DVC's cache has {recorded.md5}; try `dvc pull`"
@@ -112,7 +112,7 @@ def _check_cache(cache: Path, recorded: Recorded) -> tuple[Status, str]:
             return "missing", f"{recorded.path}/{entry['relpath']}: not in DVC's cache; try `dvc pull`"
         if file_md5(file) != entry["md5"]:
             return "broken", f"{recorded.path}/{entry['relpath']}: its entry in DVC's cache was changed"
-    return "verified", f"{recorded.path}: {recorded.md5} in DVC's cache (the workspace has moved on)"
+    return "verified", f"{recorded.path}: {recorded.md5} in DVC's cache (the workspace has changed since)"
 
 
 def _which(workspace: Workspace, recorded: Recorded) -> str:

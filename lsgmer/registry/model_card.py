@@ -11,14 +11,14 @@ from lsgmer.model.train_card import TrainCard
 
 
 class Forced(Record):
-    """A promotion in spite of the gate: who answers for it, and why."""
+    """A promotion that overrides the gate: who is responsible for it, and why."""
 
     reason: str
     by: str
 
 
 class Lineage(Record):
-    """Hashes (sha256) of the records in a package, and the code that made it."""
+    """Hashes (sha256) of the records in a package, and the state of the source that made it."""
 
     lock_sha256: str
     params_sha256: str
@@ -32,7 +32,7 @@ class Lineage(Record):
 
 
 class ModelCard(Record):
-    """The final card: what packaging composes and every served model shows at /card."""
+    """The final card: packaging composes it, and the service shows it at /card."""
 
     format: Literal["lsgmer-model-card/1"] = "lsgmer-model-card/1"
     name: str
@@ -46,9 +46,9 @@ class ModelCard(Record):
 
 
 class PackageRecord(Record):
-    """package.json: which Bento came out of packaging, and the sha256 of everything in it.
+    """package.json: the Bento that packaging built, and the sha256 of everything in it.
 
-    `card_sha256` is the model card's, `source_sha256` the whole program's (as in its lineage). `files` maps
+    `card_sha256` is the model card's, `source_sha256` that of the project's source (as in its lineage). `files` maps
     each path inside the Bento ("src/...") to its sha256: bento.yaml, which holds a creation time, is not in it.
     """
 

@@ -23,22 +23,32 @@ from lsgmer.registry.model_card import Forced, Lineage, ModelCard
 from lsgmer.registry.params import PackageParams
 
 STAGES = ("train", "gate", "evaluate", "validate")  # whose outputs the package holds
-REMEDY = "run `dvc repro`, which makes them fit, or restore the changed file"
+REMEDY = "run `dvc repro`, which updates them, or restore the changed file"
 
 
 @dataclass(frozen=True, slots=True)
 class Papers:
-    """What the Bento's papers/ will hold, by file name, and the card composed from it."""
+    """The records that go into the Bento's papers/ folder, by file name, and the model card composed from them."""
 
     card: ModelCard
     files: dict[str, bytes]
 
 
 def collect(workspace: Workspace, params: PackageParams, forced: Forced | None) -> Papers:
-    """Read and check everything that the package of `workspace` must show, and compose its card.
+    """Read and check every record that goes into a package, and compose its model card.
 
-    Raises PackagingRefused when the gate's verdict is not PASS (unless `forced`), or when any hash does not
-    match (forced or not).
+    Args:
+        workspace: the workspace whose data/ holds the trained, evaluated and gated model.
+        params: the package's name, intended use and limits.
+        forced: who overrides the gate and why; None where it must have passed.
+
+    Returns:
+        The card, and the contents of the Bento's papers/ folder by file name.
+
+    Raises:
+        PackagingRefused: the gate's verdict is not PASS and not `forced`; or, forced or not, a record is missing or a
+            hash in one does not match.
+
     """
     sources = {
         "gate.json": workspace.data("gate") / "gate.json",
@@ -82,18 +92,18 @@ def collect(workspace: Workspace, params: PackageParams, forced: Forced | None) 
 
 
 def refuse_unless_passed(gate: GateDecision, forced: Forced | None) -> None:
-    """Raise PackagingRefused, naming the rules, unless the verdict is PASS or somebody answers for forcing it."""
+    """Raise PackagingRefused, naming the rules, unless the verdict is PASS or somebody has overridden it."""
     if gate.verdict == "PASS" or forced is not None:
         return
     rules = [f"{rule.name} {rule.verdict}: {rule.reason}" for rule in gate.rules if rule.verdict != "PASS"]
     raise PackagingRefused(
         f"the gate's verdict is {gate.verdict}, so this model is not packaged ({'; '.join(rules)}). "
-        "See data/gate/report.md; `lsgmer promote --force --reason` packages it all the same, on record"
+        "See data/gate/report.md; `lsgmer promote --force --reason` packages it anyway and records the reason"
     )
 
 
 def upstream(lock: dict[str, Any], target: str) -> dict[str, Any]:
-    """Return `lock` with only the stages that `target`'s dependencies came from, target left out."""
+    """Return `lock` with only the stages upstream of `target`, which itself is left out."""
     stages: dict[str, Any] = lock["stages"]
     wanted = [f"data/{name}" for name in STAGES]
     kept: set[str] = set()
@@ -108,7 +118,7 @@ def upstream(lock: dict[str, Any], target: str) -> dict[str, Any]:
 
 
 def params_of(lock: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters that the stages of `lock` ran with, as sections: what params.yaml said at that time."""
+    """Return the parameters that the stages of `lock` ran with, by section, as params.yaml had them at that time."""
     result: dict[str, Any] = {}
     for stage in lock["stages"].values():
         for key, value in stage.get("params", {}).get("params.yaml", {}).items():
@@ -124,7 +134,7 @@ def params_of(lock: dict[str, Any]) -> dict[str, Any]:
 
 
 def dump_yaml(content: dict[str, Any]) -> bytes:
-    """Return `content` as YAML with one spelling: sorted keys, block style."""
+    """Return `content` as YAML in one canonical form: sorted keys, block style."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = True  # type: ignore[assignment]
@@ -152,7 +162,7 @@ def _check_hashes(workspace: Workspace, gate: GateDecision, train: TrainCard, me
 
 
 def _check_lock(workspace: Workspace, lock: dict[str, Any]) -> None:
-    """Raise PackagingRefused unless dvc.lock records the folders as they are."""
+    """Raise PackagingRefused unless the folders are as dvc.lock records them."""
     recorded = {out["path"]: out.get("md5") for stage in lock["stages"].values() for out in stage.get("outs", [])}
     wrong = []
     for name in STAGES:

@@ -1,4 +1,4 @@
-"""Whether a packaged model may be promoted: what the gate said, and what was champion before."""
+"""Whether a packaged model may be promoted: the gate's verdict, and whether it was champion before."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def packaged_tag(workspace: Workspace) -> str | None:
 
 
 def to_promote(workspace: Workspace) -> str | None:
-    """Return the packaged tag when its gate passed and it never was champion: a run ended before it could be.
+    """Return the packaged tag when its gate passed and it was never champion, else None.
 
-    A tag that was champion once is left alone: somebody went back to an older one on purpose.
+    Usually the present run has just packaged it; otherwise an earlier run ended before it could promote it. A tag
+    that was champion before is left alone: somebody went back to an older one on purpose.
     """
     tag = packaged_tag(workspace)
     if tag is None or verdict_code(workspace) or any(past.tag == tag for past in champions.history(workspace)):

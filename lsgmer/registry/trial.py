@@ -1,4 +1,4 @@
-"""A built Bento is started once and asked one question: a model that cannot answer is not promoted."""
+"""Smoke test of a built Bento: start it and send it one request; a model that cannot answer is not promoted."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from lsgmer.registry.champions import bento_folder
 START_S = 180.0
 ANSWER_S = 60.0
 STOP_S = 10.0
-FAILED = b"Application startup failed"  # uvicorn's words
+FAILED = b"Application startup failed"  # printed by uvicorn
 WORDS = "I can not believe it"
 RATE = 16_000
 
 
 def ask(workspace: Workspace, tag: str, modalities: tuple[Modality, ...]) -> None:
-    """Serve the Bento `tag` on a free local port, send it audio and words as its model reads them, and end it.
+    """Serve the Bento `tag` on a free local port, send it one request with what its model reads, and stop it.
 
     Raises PackagingRefused, with the server's last lines, when it does not start, does not answer within
-    `ANSWER_S` seconds, or answers anything but a prediction in its own name.
+    `ANSWER_S` seconds, or answers with anything but a prediction that carries its tag.
     """
     with tempfile.TemporaryDirectory(prefix="lsgmer-trial-") as name:
         log = Path(name) / "server.log"
@@ -52,22 +52,22 @@ def ask(workspace: Workspace, tag: str, modalities: tuple[Modality, ...]) -> Non
             except (_Wrong, httpx.HTTPError) as error:
                 lines = "\n".join(log.read_text(errors="replace").splitlines()[-25:])
                 raise PackagingRefused(
-                    f"{tag}: the finished Bento was started and asked one question, and could not answer: {error}\n"
-                    f"{lines}\nMend what its last lines say, then run the same command again"
+                    f"{tag}: the finished Bento was started and sent one request, but could not answer: {error}\n"
+                    f"{lines}\nFix what its last lines say, then run the same command again"
                 ) from None
 
 
 def serve_command(bento: Path, host: str, port: int) -> list[str]:
     """Return the command that serves the Bento in folder `bento`.
 
-    By its folder, never by its tag: BentoML takes NAME:VERSION for MODULE:ATTRIBUTE first and imports the module
-    `lsgmer` from wherever it is, so that the project's code would answer in place of the Bento's.
+    It names the folder, never the tag: BentoML first reads NAME:VERSION as MODULE:ATTRIBUTE and imports the module
+    `lsgmer` from wherever it finds it, so that the project's code would answer instead of the Bento's.
     """
     return [sys.executable, "-m", "bentoml", "serve", str(bento.resolve()), "--host", host, "--port", str(port)]
 
 
 def question() -> bytes:
-    """Return a second of a synthetic voice-like sound as WAV: harmonics of a falling pitch, four syllables."""
+    """Return one second of synthetic, voice-like sound as WAV: harmonics of a falling pitch, in syllables."""
     seconds = np.arange(RATE) / RATE
     phase = 2 * np.pi * np.cumsum(160 - 40 * seconds) / RATE
     tone = sum(np.sin(k * phase) / k for k in range(1, 12))
@@ -87,10 +87,10 @@ class _Wrong(Exception):
 
 @contextmanager
 def _server(workspace: Workspace, tag: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Yield a `bentoml serve` in its own process group and its address; end the group, whatever happens."""
+    """Yield a `bentoml serve` in its own process group, and its address; always end the group afterwards."""
     note = workspace.scratch / "trial.json"
     with suppress(OSError, ValueError, KeyError):
-        end_tree(json.loads(note.read_text())["process"])  # of a stage that was killed
+        end_tree(json.loads(note.read_text())["process"])  # left by a stage that was killed
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -117,7 +117,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Return when the server is ready. BentoML starts a worker that fails again and again: its first failure counts."""
+    """Return when the server is ready. BentoML restarts a worker that fails for ever, so the first failure counts."""
     deadline = time.monotonic() + START_S
     while True:
         if process.poll() is not None:
@@ -139,6 +139,6 @@ def _check(answer: httpx.Response, tag: str) -> None:
         content: dict[str, Any] = answer.json()
         total, named = sum(content["probabilities"].values()), content["model_version"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _Wrong(f"its answer is no prediction ({error!r}): {answer.text[:300]}") from None
+        raise _Wrong(f"its answer is not a prediction ({error!r}): {answer.text[:300]}") from None
     if named != tag or not abs(total - 1) < 1e-6:
-        raise _Wrong(f"it answers as {named} with probabilities that add up to {total}")
+        raise _Wrong(f"it answers as {named} with probabilities that sum to {total}")

@@ -1,1 +1,1 @@
-"""The stages of dvc.yaml, file for file."""
+"""The stages of dvc.yaml, one module each, under the same names."""

@@ -1,4 +1,4 @@
-"""Stage `controls`: what the fused model must beat. Audio only and text only, trained apart, and a linear baseline."""
+"""Stage `controls`: what the fused model must beat: separate audio-only and text-only models, a linear baseline."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(workspace: Workspace, params: Needs) -> None:
     finished = []
     for name in params.controls.variants:
         if name not in train.dimensions:
-            print(f"{name} only: left out, the features have no {name}")
+            print(f"{name} only: skipped, the features have no {name}")
             continue
         fitted = fit(train, valid, params, (name,), workspace.scratch)
         card = checkpoint.save(out / name, fitted.model, fitted.card)

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: fused model, controls and baselines on the test part. The only stage that opens it."""
+"""Stage `evaluate`: fused model, controls and baselines on the test split. Only this stage opens its features."""
 
 from __future__ import annotations
 

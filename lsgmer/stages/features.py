@@ -1,4 +1,4 @@
-"""Stage `features`: every utterance through the encoders, resumably, into one memory-mapped store per split."""
+"""Stage `features`: encodes every utterance, resumably, into one memory-mapped feature store per split."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Needs(Sections):
 
 @dataclass(frozen=True, slots=True)
 class ModalityReader:
-    """How one modality is read: what makes the features, how long an utterance is (None: not there), and the frames."""
+    """How one modality is read: the encoder's spec, an utterance's length (None if absent), and the encoding itself."""
 
     spec: EncoderSpec
     length: Callable[[Utterance], int | None]
@@ -54,7 +54,7 @@ class ModalityReader:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """One modality's way through its encoder: what is in each batch, and the scratch folder of finished ones."""
+    """The extraction of one modality: its batches, and the scratch folder with the finished ones."""
 
     spec: EncoderSpec
     encode: Encode
@@ -80,8 +80,8 @@ class Extraction:
 def run(workspace: Workspace, params: Needs) -> None:
     """Encode the validated manifest into data/features/{train,valid,test}.
 
-    Finished batches wait in .lsgmer/scratch/features, keyed by encoder, manifest and batch plan, so a stage
-    that was killed resumes where it stopped and ends in the same bytes. Raises LsgmerError for bad input and
+    Finished batches are kept in .lsgmer/scratch/features, keyed by encoder, manifest and batch plan, so a stage
+    that was killed resumes where it stopped and writes the same bytes. Raises LsgmerError for bad input and
     OSError, naming the folder, for a full disk.
     """
     set_threads(params.runtime.threads)
@@ -121,7 +121,7 @@ def run(workspace: Workspace, params: Needs) -> None:
 def plan_batches(
     parts: dict[Split, list[Utterance]], length_of: Callable[[Utterance], int | None], batch_size: int
 ) -> BatchPlan:
-    """Return batches of rows of similar length per split; rows whose length is None are in none."""
+    """Return batches of rows of similar length per split; rows whose length is None are in no batch."""
     plan: BatchPlan = {}
     for split, utterances in parts.items():
         lengths = {row: n for row, u in enumerate(utterances) if (n := length_of(u)) is not None}
@@ -155,7 +155,7 @@ def reader_of(
     corpus: Path,
     context: int,
 ) -> ModalityReader:
-    """Return how `encoder` reads utterances: audio relative to folder `corpus`, words after `context` earlier ones."""
+    """Return how `encoder` reads utterances: audio in the folder `corpus`, text after `context` earlier utterances."""
     if isinstance(encoder, Precomputed):
         found, unused = encoder.matches([u.id for u in manifest.utterances])
         missing = len(manifest.utterances) - found
@@ -179,12 +179,12 @@ def reader_of(
 
 
 def has_text(utterance: Utterance) -> bool:
-    """Say whether there is anything to read: blanks are no words."""
+    """Say whether there is text to read; blank text does not count."""
     return bool(utterance.text and utterance.text.strip())
 
 
 def embed_labels(labels: Labels, encoder: Any) -> Array | None:
-    """Return the mean token embedding of each label's description (C, D) float32, None where nothing can read it."""
+    """Return the mean token embedding of each label's description (C, D) float32; None without a text encoder."""
     if encoder is None:
         return None
     if isinstance(encoder, Precomputed):
@@ -203,7 +203,7 @@ def remove_all_but(folder: Path, wanted: set[Path]) -> None:
 
 @contextmanager
 def naming_full_disk(folder: Path) -> Iterator[None]:
-    """Put the folder's name into the error of a full disk, which often carries none."""
+    """Add the folder's name to the error for a full disk, which often has none."""
     try:
         yield
     except OSError as error:
@@ -228,11 +228,11 @@ def _pieces(shards: list[tuple[list[int], Path]]) -> Iterator[tuple[int, Array]]
 
 
 def check_readable(utterances: Sequence[Utterance], sources: Sequence[ModalityReader]) -> None:
-    """Raise LsgmerError for utterances that no source can read: they would be rows of nothing."""
+    """Raise LsgmerError for utterances that no source can read: their rows would be empty."""
     bare = [u.id for u in utterances if all(source.length(u) is None for source in sources)]
     if bare:
         raise LsgmerError(
-            f"{len(bare)} utterances have nothing that the encoders of `features` read, {bare[:3]} among them; "
+            f"{len(bare)} utterances have nothing that the encoders of `features` read, such as {bare[:3]}; "
             "give features.audio or features.text an encoder for them, or take these rows out of the corpus"
         )
 
@@ -240,7 +240,7 @@ def check_readable(utterances: Sequence[Utterance], sources: Sequence[ModalityRe
 def words_before(utterances: Sequence[Utterance], count: int) -> dict[str, tuple[str, ...]]:
     """Return, by utterance id, the words of the up to `count` utterances before it, earliest first.
 
-    Before means: in the same dialogue and split, with a lower turn, and with words. An utterance without a
+    Before means: in the same dialogue and split, with a lower turn, and with text. An utterance without a
     dialogue or a turn has none before it. Rows that are not in `utterances` (quarantined ones) do not count.
     """
     dialogues: dict[tuple[Split | None, str], list[tuple[int, str, str]]] = defaultdict(list)

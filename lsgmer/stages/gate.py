@@ -1,4 +1,4 @@
-"""Stage `gate`: rules on the metrics, each a small pure function. It writes its decision and exits 0 whatever it is."""
+"""Stage `gate`: rules on the metrics, each a small pure function. It exits with 0 whatever the verdict is."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Needs(Sections):
 
 
 def floor(metrics: Metrics, params: GateParams) -> RuleResult:
-    """Balanced accuracy itself, for corpora where one knows what to ask."""
+    """Balanced accuracy itself, for corpora with a known target."""
     value = metrics.models["fused"].balanced_accuracy.value
     return _at_least("floor", value, params.min_balanced_accuracy, "balanced accuracy")
 
 
 def over_chance(metrics: Metrics, params: GateParams) -> RuleResult:
-    """Balanced accuracy above chance; HOLD where its lower bound does not clear chance, since it may be luck."""
+    """Balanced accuracy above chance; HOLD if its lower bound does not clear chance, since it may be luck."""
     found, threshold = metrics.models["fused"].balanced_accuracy, params.min_over_chance
     result = _at_least("over_chance", found.value - metrics.chance, threshold, f"gain over chance {metrics.chance:.3f}")
     if threshold is None or result.verdict != "PASS":
@@ -46,7 +46,7 @@ def over_chance(metrics: Metrics, params: GateParams) -> RuleResult:
 
 
 def over_linear(metrics: Metrics, params: GateParams) -> RuleResult:
-    """Balanced accuracy against the linear baseline: a network that a line beats is not worth serving."""
+    """Balanced accuracy over the linear baseline: a network that a linear model beats is not worth serving."""
     threshold, gain = params.min_over_linear, metrics.differences.get("fused-linear")
     if threshold is not None and gain is None:
         return _result("over_linear", None, threshold, "HOLD", "there is no linear baseline to compare with")
@@ -54,7 +54,7 @@ def over_linear(metrics: Metrics, params: GateParams) -> RuleResult:
 
 
 def class_recall(metrics: Metrics, params: GateParams) -> RuleResult:
-    """Recall of the worst class; HOLD for a class that the test part does not hold."""
+    """Recall of the worst class; HOLD if a class has no test utterances."""
     recall, threshold = metrics.models["fused"].recall, params.min_class_recall
     known = {name: value for name, value in recall.items() if value is not None}
     worst = min(known, key=lambda name: known[name])
@@ -67,7 +67,7 @@ def class_recall(metrics: Metrics, params: GateParams) -> RuleResult:
 
 
 def calibration(metrics: Metrics, params: GateParams) -> RuleResult:
-    """Limit the expected calibration error: how far the stated confidence is from the truth."""
+    """Limit the expected calibration error: how far confidence is from accuracy."""
     return _at_most("calibration", metrics.models["fused"].ece, params.max_ece, "expected calibration error")
 
 
@@ -84,9 +84,9 @@ def subgroup_gap(metrics: Metrics, params: GateParams) -> RuleResult:
 
 
 def champion(metrics: Metrics, params: GateParams) -> RuleResult:
-    """Against the model in service, on speakers unseen by both: reject what may be worse by more than the margin.
+    """Against the champion, on speakers that both have not seen: reject what may be worse by more than the margin.
 
-    Too few such utterances, or models that cannot be compared, is a HOLD: a person decides.
+    With too few such utterances, or models that cannot be compared, it is a HOLD: a person decides.
     """
     against, margin = metrics.incumbent, params.champion_margin
     if against is None:

@@ -1,4 +1,4 @@
-"""Stage `incumbent`: a copy of the champion for the challenger to be compared with. It never sees test data."""
+"""Stage `incumbent`: copies the champion, for the challenger to be compared with. It never reads test data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lsgmer.registry import champions
 from lsgmer.registry.champions import Champion
 from lsgmer.registry.layout import MODEL, PROFILE
 
-Needs = Sections  # none: the champion is no parameter
+Needs = Sections  # none: the champion is not a parameter
 
 
 def run(workspace: Workspace, params: Needs) -> None:
     """Copy the champion's weights, train card and profile to data/incumbent, or say that there is none.
 
-    The pointer is no DVC dependency (it moves after the pipeline), so this is what the champion was when the
-    challenger was trained. Packed encoders are copied only where the challenger's differ: otherwise the
-    feature store serves both. Raises LsgmerError when the Bento is absent or not what the pointer says.
+    The champion's pointer is not a DVC dependency, since it moves after the pipeline: this is the model that was
+    champion when the challenger was trained. Packed encoders are copied only if the challenger's differ; otherwise
+    the feature store fits both. Raises LsgmerError when the Bento is missing or does not match the pointer.
     """
     out = workspace.data("incumbent")
     shutil.rmtree(out, ignore_errors=True)
@@ -38,13 +38,13 @@ def run(workspace: Workspace, params: Needs) -> None:
 
 
 def describe(champion: Champion) -> Incumbent:
-    """Return what incumbent.json says of `champion`."""
+    """Return the content of incumbent.json for `champion`."""
     reason = "promoted in spite of its gate" if champion.forced else "promoted after its gate passed"
     return Incumbent(champion=champion.tag, weights_sha256=champion.weights_sha256, reason=reason)
 
 
 def copy(source: Path, out: Path, challenger: TrainCard) -> None:
-    """Copy from a Bento's `source` to `out` what predicting as the champion needs."""
+    """Copy what is needed to predict with the champion from a Bento's `source` to `out`."""
     model = source / MODEL
     for name in (WEIGHTS, CARD):
         shutil.copyfile(model / name, out / name)

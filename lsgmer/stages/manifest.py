@@ -1,4 +1,4 @@
-"""Stage `manifest`: a corpus becomes utterances, each with its split."""
+"""Stage `manifest`: reads a corpus into utterances and assigns each to a split."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(workspace: Workspace, params: Needs) -> None:
 
 
 def write(workspace: Workspace, params: Needs, utterances: tuple[Utterance, ...], reading: CorpusReading) -> None:
-    """Write data/manifest from `utterances`, each with its split, and say what `reading` left out or mended."""
+    """Write data/manifest from `utterances`, each with its split, and print what `reading` left out or repaired."""
     manifest = Manifest(utterances, params.corpus.label_set, params.corpus.name)
     manifest.save(workspace.data("manifest"), reading.rejected, reading.notes)
     splits = ", ".join(f"{count} {split}" for split, count in manifest.counts()["splits"].items())

@@ -1,4 +1,4 @@
-"""Stage `package`: a model that passed its gate becomes a Bento with its records; what does not match is refused."""
+"""Stage `package`: builds a Bento, with its records, from a model that passed its gate and whose hashes match."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RUNTIME = (
     "ruamel.yaml",
     "psutil",
     "python-multipart",
-)  # bentoml adds itself, with the version that builds
+)  # bentoml adds itself, in the version that builds the Bento
 
 
 class Needs(Sections):
@@ -55,10 +55,19 @@ class Needs(Sections):
 
 
 def build(workspace: Workspace, params: PackageParams, forced: Forced | None = None) -> PackageRecord:
-    """Build the Bento of `workspace`'s model in its store, or find it there; return what package.json will say.
+    """Build the Bento of the workspace's model in the Bento store, unless it is there already.
 
-    Raises PackagingRefused unless the gate passed (or `forced` says who answers for it), every hash matches and
-    BentoML can build it.
+    Args:
+        workspace: the workspace whose data/ holds the model and whose store gets the Bento.
+        params: the package's name, intended use and limits.
+        forced: who overrides the gate and why; None where it must have passed.
+
+    Returns:
+        The content of package.json.
+
+    Raises:
+        PackagingRefused: the gate did not pass and is not `forced`, a hash does not match, or `bentoml build` failed.
+
     """
     papers = collect(workspace, params, forced)
     workspace.scratch.mkdir(parents=True, exist_ok=True)
@@ -107,7 +116,7 @@ def _stage(workspace: Workspace, papers: Papers, stage: Path) -> str:
 
 
 def _pack_encoders(workspace: Workspace, card: ModelCard, stage: Path) -> None:
-    """Copy the files of encoders that the Bento could not find where it is served: folders and hub downloads."""
+    """Copy the files of encoders that no Python package brings to the server: folders and hub downloads."""
     for modality, spec in card.train.encoders.items():
         if spec is not None and spec.source is not None and not spec.source.startswith("package:"):
             from lsgmer.encoders.build import pack_encoder  # torch and transformers
@@ -116,14 +125,14 @@ def _pack_encoders(workspace: Workspace, card: ModelCard, stage: Path) -> None:
 
 
 def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], card: ModelCard) -> None:
-    """Make the store hold Bento `tag` with exactly `files`; one that was cut short or changed is built again."""
+    """Make the store hold Bento `tag` with exactly `files`; an incomplete or changed one is rebuilt."""
     bento = bento_folder(workspace, tag)
     if bento.is_dir():
         wrong = _differing(bento, files)
         if not wrong:
             print(f"package: {tag} is in the store already, with the same hashes", flush=True)
             return
-        print(f"package: {tag} in the store was incomplete or changed ({wrong[0]}); building it again", flush=True)
+        print(f"package: {tag} in the store was incomplete or changed ({wrong[0]}); rebuilding it", flush=True)
         shutil.rmtree(bento)
     _build(workspace, stage, tag, card)
     if wrong := _differing(bento, files):
@@ -132,7 +141,7 @@ def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], c
 
 
 def _build(workspace: Workspace, stage: Path, tag: str, card: ModelCard) -> None:
-    """Run `bentoml build` in `stage`, in a process of its own, which also shows that the copy imports."""
+    """Run `bentoml build` in `stage`, in a separate process, which also shows that the copied code can be imported."""
     name, _, version = tag.partition(":")
     packages = [*RUNTIME, *weight_packages(card)]
     lines = [f"service: {SERVICE}", f"name: {name}", "python:", "  lock_packages: false"]
@@ -148,13 +157,13 @@ def _build(workspace: Workspace, stage: Path, tag: str, card: ModelCard) -> None
 
 
 def weight_packages(card: ModelCard) -> list[str]:
-    """Return the packages whose weights the encoders read: they are installed, not packed."""
+    """Return the Python packages that the encoders' weights come from: they are installed, not packed."""
     sources = {spec.source or "" for spec in card.train.encoders.values() if spec is not None}
     return sorted({name for source in sources for start, name in WEIGHT_PACKAGES.items() if source.startswith(start)})
 
 
 def _differing(bento: Path, files: dict[str, str]) -> list[str]:
-    """Return the paths in `bento` that are absent or not what `files` says; bento.yaml must be there too."""
+    """Return the paths in `bento` that are missing or differ from `files`; bento.yaml must be there too."""
     wrong = [] if (bento / "bento.yaml").is_file() else ["bento.yaml"]
     return wrong + [
         path for path, sha256 in files.items() if not (bento / path).is_file() or file_sha256(bento / path) != sha256
@@ -210,12 +219,12 @@ def _readme(card: ModelCard) -> str:
 
 
 def run(workspace: Workspace, params: Needs, forced: Forced | None = None) -> None:
-    """Build the Bento of `workspace`'s model, have it answer one question, then write package.json.
+    """Build the Bento of `workspace`'s model, check that it answers a request, then write package.json.
 
-    Raises what `build` raises, and PackagingRefused for a Bento that cannot answer: it is removed from the
-    store unless it was champion once.
+    Raises what `build` raises, and PackagingRefused for a Bento that cannot answer, which is removed from the
+    store unless it was champion before.
     """
-    for leftover in workspace.scratch.glob("package-*"):  # of a killed run; a forced promotion may be at work beside us
+    for leftover in workspace.scratch.glob("package-*"):  # of a killed run; a forced promotion may run at the same time
         if time.time() - leftover.stat().st_mtime > LEFTOVER_S:
             shutil.rmtree(leftover, ignore_errors=True)
     record = build(workspace, params.package, forced)
@@ -223,7 +232,7 @@ def run(workspace: Workspace, params: Needs, forced: Forced | None = None) -> No
     try:
         ask(workspace, record.tag, tuple(name for name in MODALITIES if card.encoders.get(name) is not None))
     except PackagingRefused:
-        if all(move.tag != record.tag for move in history(workspace)):  # never remove what was served once
+        if all(move.tag != record.tag for move in history(workspace)):  # never remove what was served before
             shutil.rmtree(bento_folder(workspace, record.tag), ignore_errors=True)
         raise
     write_atomically(workspace.data("package") / "package.json", record.to_json())
@@ -231,7 +240,7 @@ def run(workspace: Workspace, params: Needs, forced: Forced | None = None) -> No
 
 
 def main() -> None:
-    """Run the stage; --force-reason TEXT packages in spite of the gate, for `lsgmer promote --force`."""
+    """Run the stage; --force-reason TEXT overrides the gate, for `lsgmer promote --force`."""
     parser = argparse.ArgumentParser(prog="python -m lsgmer.stages.package")
     parser.add_argument("--force-reason")
     reason = parser.parse_args().force_reason

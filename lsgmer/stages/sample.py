@@ -1,4 +1,4 @@
-"""Stage `sample`: the synthetic corpus in data/raw/sample, an ordinary table with FLAC files."""
+"""Stage `sample`: writes the synthetic corpus to data/raw/sample, an ordinary table with FLAC files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(workspace: Workspace, params: Needs) -> None:
 
 
 def main() -> None:
-    """Run the sample stage."""
+    """Run the stage in the current folder."""
     run_stage("sample", run, Needs)
 
 

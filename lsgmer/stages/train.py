@@ -1,4 +1,4 @@
-"""Stage `train`: the fused model, from the train and valid features only."""
+"""Stage `train`: trains the fused model, on the train and valid features only."""
 
 from __future__ import annotations
 

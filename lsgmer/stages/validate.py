@@ -1,4 +1,4 @@
-"""Stage `validate`: faulty rows are quarantined and the run continues; a faulty corpus stops it."""
+"""Stage `validate`: faulty rows are quarantined and the run continues; a faulty corpus stops the run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(workspace: Workspace, params: Needs) -> None:
         write_atomically(workspace.reports / "validation.json", verdict.report.to_json())
         raise LsgmerError(refusal_message(verdict.report, workspace.reports))
     for name in ("quarantine.csv", "validation.json"):
-        (workspace.reports / name).unlink(missing_ok=True)  # of an earlier failure
+        (workspace.reports / name).unlink(missing_ok=True)  # left by an earlier failure
     write_csv(folder / "quarantine.csv", QUARANTINE, rows)
     write_atomically(folder / "profile.json", profile_of(verdict.frame, manifest.labels).to_json())
     write_validated(folder, verdict.kept, facts, verdict.report)

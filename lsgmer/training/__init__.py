@@ -1,1 +1,1 @@
-"""The training loop, what it reads, and the state it resumes from."""
+"""The training loop, its batches, and the state it resumes from."""

@@ -23,7 +23,7 @@ STATE_FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A trained model at its best epoch, and what its card says of the training."""
+    """A trained model at its best epoch, its metrics by epoch, its card's fields, and its scratch state."""
 
     model: LSGMER
     history: History
@@ -31,7 +31,7 @@ class Fitted:
     state: Path
 
     def forget(self) -> None:
-        """Remove the scratch state: call it when the stage's results are safe on disk."""
+        """Remove the scratch state; call this once the stage's results are safely on disk."""
         self.state.unlink(missing_ok=True)
 
 
@@ -45,9 +45,23 @@ def fit(
 ) -> Fitted:
     """Train LSGMER on `train`, select the epoch by `train.select` on `valid`, stop early.
 
-    Randomness is drawn from (seed, epoch) and each epoch ends in a checkpoint under `scratch`, so that a
-    run that was killed resumes there and ends in the same bits. `on_epoch` gets each epoch's metrics, also
-    of the epochs an earlier, killed run had finished. Raises LsgmerError when the two parts cannot belong together.
+    Randomness is drawn from (seed, epoch) and each epoch ends with a checkpoint under `scratch`, so that a
+    run that was killed resumes from there with bit-identical results.
+
+    Args:
+        train: features of the training split.
+        valid: features of the validation split, of the same manifest; used to select the epoch only.
+        params: the sections that training reads.
+        modalities: what the model may read; those without features are left out.
+        scratch: folder for the state that an interrupted run resumes from.
+        on_epoch: called with each epoch's metrics, including epochs that an earlier, killed run had finished.
+
+    Returns:
+        The model of the best epoch, and what `checkpoint.save` writes with it.
+
+    Raises:
+        LsgmerError: the two splits do not belong together, or have nothing that the model reads.
+
     """
     check_parts(train, valid)
     chosen = tuple(name for name in MODALITIES if name in modalities and name in train.dimensions)
@@ -70,13 +84,11 @@ def fit(
 
 
 def check_parts(train: FeatureSplit, valid: FeatureSplit) -> None:
-    """Refuse parts that share utterances, come from different manifests or labels, or are the wrong ones."""
+    """Raise LsgmerError unless these are non-empty, disjoint train and valid splits of one extraction."""
     if (train.split, valid.split) != ("train", "valid"):
-        raise LsgmerError(f"fit reads the train and valid parts only, got {train.split} and {valid.split}")
+        raise LsgmerError(f"fit reads the train and valid splits only, got {train.split} and {valid.split}")
     if shared := sorted(set(train.ids) & set(valid.ids)):
-        raise LsgmerError(
-            f"train and valid share {len(shared)} utterances, such as {shared[:3]}; make the manifest again"
-        )
+        raise LsgmerError(f"train and valid share {len(shared)} utterances, such as {shared[:3]}; rebuild the manifest")
     if (
         train.manifest_sha256 != valid.manifest_sha256
         or train.label_set != valid.label_set
@@ -94,7 +106,7 @@ def card_fields(
     modalities: tuple[Modality, ...],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Return TrainCard's fields, but for those of the weights, which `checkpoint.save` adds."""
+    """Return TrainCard's fields, except those about the weights, which `checkpoint.save` adds."""
     row = progress.rows[progress.best_epoch]
     return {
         "variant": "+".join(modalities),

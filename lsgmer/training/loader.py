@@ -1,4 +1,4 @@
-"""What training reads, batch by batch: shuffled, of similar length, with a modality hidden now and then."""
+"""Training batches: shuffled, of utterances of similar length, with random crops and hidden modalities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POOL = 8  # batches are sorted by length within pools of this many, so that padd
 
 
 class Feeder:
-    """Batches of the utterances of one part that have at least one of `modalities`, on `device`."""
+    """Batches, on `device`, of the utterances of one split that have at least one of `modalities`."""
 
     def __init__(
         self, part: FeatureSplit, modalities: tuple[Modality, ...], batch_size: int, device: torch.device
@@ -34,7 +34,7 @@ class Feeder:
 
     @property
     def labels(self) -> Array:
-        """The class indices (N,) of the utterances fed, in the part's order."""
+        """The class indices (N,) of these utterances, in the split's order."""
         return np.asarray(self.part.labels[self.rows])
 
     @property
@@ -43,7 +43,7 @@ class Feeder:
         return -(-len(self.rows) // self.batch_size)
 
     def in_order(self) -> Iterator[tuple[Batch, Tensor]]:
-        """Yield (batch, labels (B,)) in the part's order."""
+        """Yield (batch, labels (B,)) in the split's order."""
         for rows in chunks(self.rows, self.batch_size):
             yield self._batch(rows)
 
@@ -52,7 +52,7 @@ class Feeder:
     ) -> Iterator[tuple[Batch, Tensor]]:
         """Yield (batch, labels (B,)): the order, hidden modalities and crops are drawn from `generator` alone.
 
-        With `audio_crop` under 1 each utterance's audio is a random stretch of at least that share of its frames.
+        With `audio_crop` below 1, each utterance's audio is a random stretch of at least that share of its frames.
         """
         pools = chunks(generator.permutation(self.rows), POOL * self.batch_size)
         batches = [
@@ -79,7 +79,7 @@ class Feeder:
 
 
 def crop(frames: Array, least: float, generator: np.random.Generator) -> Array:
-    """Return a random stretch of `frames` (T, D), of a share drawn evenly from [least, 1]; nothing is drawn for 1."""
+    """Return a random stretch of `frames` (T, D); its share is uniform on [least, 1]; nothing is drawn for 1."""
     if least >= 1:
         return frames
     length = max(1, round(len(frames) * generator.uniform(least, 1)))
@@ -88,7 +88,7 @@ def crop(frames: Array, least: float, generator: np.random.Generator) -> Array:
 
 
 def hide_modalities(batch: Batch, share: float, generator: np.random.Generator) -> Batch:
-    """Hide audio or text (evenly) of a `share` of the utterances that have both: the model learns to do with one."""
+    """Hide audio or text, equally often, for a `share` of the utterances that have both, to learn from either alone."""
     if batch.audio is None or batch.text is None:
         return batch
     both = (~batch.audio.is_padding.all(1) & ~batch.text.is_padding.all(1)).cpu().numpy()

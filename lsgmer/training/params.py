@@ -17,7 +17,7 @@ from lsgmer.model.params import ModelParams, ObjectiveParams
 class TrainParams(Section):
     """The optimiser, its schedule and early stopping; `select` is the validation metric that chooses the epoch.
 
-    A training step sees a random stretch of an utterance's audio: at least `audio_crop` of its frames, 1 is all.
+    Each step sees a random stretch of an utterance's audio, at least `audio_crop` of its frames; 1 keeps all of them.
     """
 
     epochs: PositiveInt
@@ -33,14 +33,14 @@ class TrainParams(Section):
 
 
 class ControlsParams(Section):
-    """The honest comparison: which controls are trained, and the linear baseline's regularisation."""
+    """What the fused model is compared with: the controls to train, and the linear baseline's regularisation."""
 
     variants: tuple[Literal["audio", "text"], ...]
     linear_c: PositiveFloat
 
 
 class TrainingSections(Sections):
-    """What a training run reads; its card stores these sections as they are."""
+    """The sections that a training run reads; its card stores them unchanged."""
 
     runtime: RuntimeParams
     model: ModelParams

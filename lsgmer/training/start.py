@@ -1,4 +1,4 @@
-"""A fresh model before its first step: standardised by the training part, labels started from their descriptions."""
+"""The model before its first step: feature statistics of the training split, label embeddings from descriptions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lsgmer.training.params import TrainingSections
 
 
 def start_model(train: FeatureSplit, params: TrainingSections, modalities: tuple[Modality, ...]) -> LSGMER:
-    """Return a fresh model that standardises by the training part, its label memory started as params say.
+    """Return a new model with the training split's feature statistics and the label memory that `params` ask for.
 
-    A start from text needs the text modality; without it the start is random.
+    Label embeddings from text need the text modality; without it they are random.
     """
     model = LSGMER(params.model, len(train.label_set), {name: train.dimensions[name] for name in modalities})
     for name in modalities:

@@ -31,7 +31,7 @@ History = list[dict[str, float]]
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is: epochs done, the best of them (-1: none yet), and every epoch's metrics."""
+    """How far a run has got: epochs done, the best of them (-1: none yet), and every epoch's metrics."""
 
     epoch: int = 0
     best_epoch: int = -1
@@ -59,11 +59,11 @@ class Trainer:
         weights = class_weights(labels, classes, params.objective.class_weight_power)
         self.objective = JointObjective(params.objective, weights).to(device)
         self.best: dict[str, Tensor] = {}
-        # A validation part of few speakers can spike while the learning rate still rises: do not choose then.
+        # With few validation speakers the metric can spike while the learning rate still rises: select no epoch then.
         self.first_choice = min(math.ceil(params.train.warmup_share * params.train.epochs), params.train.epochs - 1)
 
     def epoch(self, progress: Progress) -> dict[str, float]:
-        """Train the next epoch, measure it on the validation part, and return its row of metrics."""
+        """Train the next epoch, measure it on the validation split, and return its row of metrics."""
         generator = np.random.default_rng([self.params.runtime.seed, progress.epoch])
         torch.manual_seed(int(generator.integers(2**62)))
         self.model.train()
@@ -89,7 +89,7 @@ class Trainer:
         return model.eval()
 
     def save(self, path: Path, progress: Progress) -> None:
-        """Write everything a resumed run needs to `path`, atomically, as safetensors; older states there go."""
+        """Write all that a resumed run needs to `path`, atomically, as safetensors; delete older states there."""
         tensors = {f"model.{k}": v for k, v in self._bare().state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
@@ -111,7 +111,7 @@ class Trainer:
         part.replace(path)
 
     def restore(self, path: Path) -> Progress:
-        """Take up the state at `path` if there is one; otherwise return the start."""
+        """Restore the state at `path` and return its progress; without one, return the progress of a new run."""
         if not path.is_file():
             return Progress()
         with safe_open(path, framework="pt") as file:
@@ -144,7 +144,7 @@ class Trainer:
 
     @torch.no_grad()
     def _measure(self) -> dict[str, float]:
-        """Return the validation part's loss, accuracy and balanced accuracy, and the metric that selects."""
+        """Return the validation split's loss, accuracy and balanced accuracy, and the metric that selects."""
         self.model.eval()
         predicted, loss = [], 0.0
         for batch, labels in self.valid.in_order():
@@ -162,7 +162,7 @@ class Trainer:
         return row
 
     def _quality(self, row: dict[str, float]) -> tuple[float, float]:
-        """Higher is better: the metric that selects, then the lower loss."""
+        """Return what an epoch is selected by, higher is better: the metric, then minus the loss."""
         return row[f"valid_{self.params.train.select}"], -row["valid_loss"]
 
     def _bare(self) -> LSGMER:

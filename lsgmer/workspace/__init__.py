@@ -1,1 +1,1 @@
-"""A workspace from outside: what DVC says of it, copies, the run lock, how a run ended."""
+"""Managing a workspace: its state according to DVC, copies of it, the run lock, and the outcome of a run."""

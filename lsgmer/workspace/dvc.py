@@ -67,9 +67,9 @@ def ask(root: Path, *arguments: str) -> str:
 
 
 def mend_lock(root: Path) -> None:
-    """Remove DVC's lock file when a kill left it cut short: every dvc command would fail on it for ever.
+    """Remove DVC's lock file if a killed process left it truncated: every later dvc command would fail on it.
 
-    DVC writes it in place, so a moment's half file is normal while another DVC runs: look again first.
+    DVC writes the file in place, so while another DVC runs it may be incomplete for a moment: look again first.
     """
     path = root / ".dvc" / "tmp" / "rwlock"
     for _ in range(5):
@@ -81,12 +81,12 @@ def mend_lock(root: Path) -> None:
             time.sleep(0.1)
         else:
             return
-    print(f"removing {path}: a killed DVC left it half written", file=sys.stderr)
+    print(f"removing {path}: a DVC process that was killed left it half written", file=sys.stderr)
     path.unlink(missing_ok=True)
 
 
 def unclean(root: Path) -> frozenset[str]:
-    """Return the stages of `root`'s dvc.yaml that DVC would look at again. Takes about two seconds."""
+    """Return the stages of `root`'s dvc.yaml that DVC reports as out of date. Takes about two seconds."""
     return frozenset(json.loads(ask(root, "status", PIPELINE, "--json").strip().splitlines()[-1]))
 
 
@@ -101,14 +101,14 @@ def read_graph(root: Path) -> StageGraph:
 
 
 def survey(root: Path) -> tuple[StageGraph, tuple[str, ...]]:
-    """Return the plan and the stages to run, in order: those out of date and all that follow from them."""
-    with ThreadPoolExecutor() as pool:  # two questions of two seconds each
+    """Return the stage graph and the stages to run, in order: those out of date and all downstream of them."""
+    with ThreadPoolExecutor() as pool:  # two dvc commands of two seconds each
         plan, todo = pool.submit(read_graph, root), pool.submit(unclean, root)
         return plan.result(), plan.result().after(todo.result())
 
 
 def _ordered(needs: dict[str, frozenset[str]], declared: list[str]) -> tuple[str, ...]:
-    """Sort topologically; among those that are ready, as dvc.yaml declares them."""
+    """Sort topologically; stages that are ready at the same time keep the order of dvc.yaml."""
     sorter = graphlib.TopologicalSorter(needs)
     sorter.prepare()
     order: list[str] = []
@@ -122,12 +122,12 @@ def _ordered(needs: dict[str, frozenset[str]], declared: list[str]) -> tuple[str
 
 
 def busy(output: str) -> str | None:
-    """Return a clear message when `output` is DVC saying that another DVC is at work here, else None."""
+    """Return a clear message when DVC's `output` says that another DVC is running here, else None."""
     if not _BUSY.search(output):
         return None
     holder = _PID.search(output)
     who = f" (process {holder.group(1)})" if holder else ""
-    return f"another DVC command is at work in this workspace{who}; wait for it to end, then run this again"
+    return f"another DVC command is running in this workspace{who}; wait for it to end, then run this again"
 
 
 def last_lines(output: str, count: int = 12) -> str:

@@ -1,4 +1,4 @@
-"""One run at a time in a workspace, and nothing left over from a run that was killed."""
+"""One run at a time in a workspace, and no processes left over from a run that was killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.process import end_tree, identity, is_alive
 from lsgmer.core.records import Record
 
-_held: dict[Path, FileLock] = {}  # by this process: a scheduled run holds it around the pipeline's own
+_held: dict[Path, FileLock] = {}  # by this process: a scheduled run holds it before the pipeline asks for it
 
 
 class Busy(LsgmerError):
@@ -64,7 +64,7 @@ def exclusive(workspace: Workspace, what: str) -> Iterator[None]:
 
 
 def check_free(workspace: Workspace) -> None:
-    """Raise Busy when another run holds the workspace; costs nothing, so that it can be asked first."""
+    """Raise Busy when another run holds the workspace; it is cheap, so call it first."""
     path = workspace.state / "run.lock"
     if not path.exists():
         return
@@ -77,7 +77,7 @@ def check_free(workspace: Workspace) -> None:
 
 
 def record_children(workspace: Workspace) -> None:
-    """Note every process under this one, so that the next run can end those that outlive a kill -9."""
+    """Record every descendant of this process, so that the next run can end those that outlive a kill -9."""
     note = _read(workspace)
     if note is None or note.owner != identity(os.getpid()):
         return

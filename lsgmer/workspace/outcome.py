@@ -1,4 +1,4 @@
-"""What a person wants to know at the end of a run: metrics with intervals, the verdict, what to do next."""
+"""The summary at the end of a run: metrics with intervals, the gate's verdict, and what to do next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which Prefect server works for a workspace: `lsgmer schedule` notes the one it starts."""
+"""The Prefect server of a workspace: `lsgmer schedule` records the one that it starts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def note_path(workspace: Workspace) -> Path:
 
 
 def note_server(workspace: Workspace, process: str, owner: str, url: str) -> None:
-    """Record a server: its and its owner's identity ("pid:create_time"), and its API's address."""
+    """Record a server: its own and its owner's identity ("pid:create_time"), and its API's address."""
     write_atomically(note_path(workspace), json.dumps({"process": process, "owner": owner, "url": url}))
 
 

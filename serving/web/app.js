@@ -4,7 +4,7 @@ const $ = (id) => document.getElementById(id);
 const percent = (value) => `${(100 * value).toFixed(1)}%`;
 const READ = { audio: "the voice", text: "the words" };
 
-let turn = 0; // answers to an older question than the latest are dropped
+let turn = 0; // only the answer to the latest request is shown
 
 $("form").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -71,13 +71,13 @@ async function ask(form) {
 
 function show(answer) {
   $("emotion").textContent = `${answer.emotion} (${percent(answer.probabilities[answer.emotion])})`;
-  $("modalities").textContent = `Judged from ${answer.modalities.map((name) => READ[name] || name).join(" and ")}.`;
+  $("modalities").textContent = `Estimated from ${answer.modalities.map((name) => READ[name] || name).join(" and ")}.`;
   const order = Object.keys(answer.probabilities).sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);
   bars($("probabilities"), answer.probabilities, order);
   bars($("attribution"), answer.attribution, order);
   $("consistency").textContent = answer.consistency.toFixed(2);
   $("consistency-hint").textContent =
-    "From 0 to 1: how far the two views above agree. A low value means that this answer deserves less trust.";
+    "From 0 to 1: how well the two views above agree. The lower it is, the less this answer should be trusted.";
   $("version").textContent = answer.model_version;
   $("request").textContent = answer.request_id;
   $("result").hidden = false;

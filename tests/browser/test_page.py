@@ -74,7 +74,7 @@ def test_words_and_a_file_give_the_result_that_the_api_gives(
     assert headline == f"{top} ({100 * answer['probabilities'][top]:.1f}%)"
     for name in ("probabilities", "attribution"):
         assert shown_bars(page, name) == {label: f"{100 * share:.1f}%" for label, share in answer[name].items()}
-    assert page.find_element(By.ID, "modalities").text == "Judged from the voice and the words."
+    assert page.find_element(By.ID, "modalities").text == "Estimated from the voice and the words."
     assert page.find_element(By.ID, "consistency").text == f"{answer['consistency']:.2f}"
     assert page.find_element(By.ID, "version").text == served.record.tag
     if folder := os.environ.get("LSGMER_SCREENSHOTS"):
@@ -87,7 +87,7 @@ def test_the_keyboard_alone_is_enough(page: webdriver.Chrome) -> None:
     assert page.switch_to.active_element.get_attribute("id") == "send"
     page.switch_to.active_element.send_keys(Keys.ENTER)
     assert visible(page, "emotion")
-    assert page.find_element(By.ID, "modalities").text == "Judged from the words."
+    assert page.find_element(By.ID, "modalities").text == "Estimated from the words."
 
 
 def test_a_refusal_is_shown_in_words_and_the_next_try_clears_it(page: webdriver.Chrome, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_things_that_do_not_belong_together_are_refused(world):
     data = world.workspace.data("features")
     shutil.rmtree(data / "test")
     shutil.copytree(data / "valid", data / "test")
-    with pytest.raises(LsgmerError, match="holds the valid part"):
+    with pytest.raises(LsgmerError, match="holds the valid split"):
         run(world.workspace, world.params)
     other = extract(replace(world, manifest_sha256="0" * 64))
     with pytest.raises(LsgmerError, match="different manifests"):

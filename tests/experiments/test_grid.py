@@ -162,7 +162,7 @@ def test_one_run_at_a_time(project):
         assert holder.stdout.readline().strip() == "held"
         done = project.lsgmer("experiments", "run")
         assert done.code == 1
-        assert "at work here already" in done.output
+        assert "already running here" in done.output
     finally:
         holder.kill()
         holder.wait()

@@ -117,7 +117,7 @@ def test_killed_dvc_child_fails_and_leaves_nothing(done: Path, capfd: pytest.Cap
     assert state.type == "FAILED"
     assert gone(pids[0])
     report(state, Workspace(done))
-    assert "ended from outside by signal 9" in capfd.readouterr().err
+    assert "terminated by signal 9" in capfd.readouterr().err
     set_knobs(done)
     assert pipeline(str(done), return_state=True).is_completed()
 
@@ -151,7 +151,7 @@ def test_command_refuses_a_second_run_and_survives_kill_and_interrupt(done: Path
     flow.kill()
     code, output = finish(first)
     assert code == 1
-    assert "ended from outside by signal 9" in output
+    assert "terminated by signal 9" in output
     assert all(gone(pid) for pid in [train, *family])
 
     (done / "train.pid").unlink()

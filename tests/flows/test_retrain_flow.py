@@ -101,7 +101,7 @@ def test_unchanged_keeps_papers_and_tells_nobody(done: Path, webhook: Any, capsy
 def test_webhook_that_is_down_is_reported_not_raised(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = records.write(Workspace(done), "x", records.now(), "Failed", "why", [])
     assert not records.call_webhook("http://127.0.0.1:9/none", record)
-    assert "did not take the message" in capsys.readouterr().err
+    assert "did not accept the message" in capsys.readouterr().err
 
 
 def test_schedule_on_a_real_server(done: Path, webhook: Any) -> None:

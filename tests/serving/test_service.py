@@ -72,7 +72,7 @@ REFUSED = {
     "too big": (audio(b"\0" * (25 * 2**20 + 1)), 413, "at most 25"),
     "long text": ({"data": {"text": "a" * 10_001}}, 413, "text: 10001 characters"),
     "other field": ({"files": {"file": ("x.flac", b"1")}}, 400, "unknown field(s) file"),
-    "audio as words": ({"data": {"audio": "http://127.0.0.1:9/x.wav"}}, 400, "audio: is words, not a file"),
+    "audio as words": ({"data": {"audio": "http://127.0.0.1:9/x.wav"}}, 400, "audio: is text, not a file"),
     "twice": ({"data": {"text": [WORDS, WORDS]}}, 400, "text: given 2 times"),
     "broken form": ({"content": b"xx", "headers": {"content-type": "multipart/form-data"}}, 400, "form cannot be read"),
     "other type": ({"content": b"xx", "headers": {"content-type": "audio/wav"}}, 415, "audio/wav is not understood"),

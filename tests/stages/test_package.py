@@ -129,7 +129,7 @@ def test_the_same_inputs_give_the_same_tag_and_a_broken_bento_is_built_again(
     license_note = source_of(packaged) / "papers" / "LICENSES.txt"
     license_note.write_text("cut sho")
     build(workspace, params)
-    assert "building it again" in capsys.readouterr().out
+    assert "rebuilding it" in capsys.readouterr().out
     assert file_sha256(license_note) == packaged[1].files["src/papers/LICENSES.txt"]
 
 

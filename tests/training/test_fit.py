@@ -121,7 +121,7 @@ def test_one_modality(tmp_path, name):
 
 def test_no_parameter_lets_test_data_in():
     assert set(inspect.signature(fit).parameters) == {"train", "valid", "params", "modalities", "scratch", "on_epoch"}
-    with pytest.raises(LsgmerError, match="train and valid parts only"):
+    with pytest.raises(LsgmerError, match="train and valid splits only"):
         fit(TRAIN, learnable("test", 12, 3), small_params(), MODALITIES, None)
 
 

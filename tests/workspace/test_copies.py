@@ -122,6 +122,6 @@ def test_a_workspace_keeps_its_parameters_when_named_again(project: Path, capsys
     root = choose(project, None, ["train.epochs=3"], project / "w").root
     assert choose(project, None, [], project / "w").root == root
     assert load_params(root / "params.yaml").train.epochs == 3
-    assert "products go to" in capsys.readouterr().out
+    assert "outputs go to" in capsys.readouterr().out
     assert choose(project, None, [], None).root == project
     assert read_yaml(root / "params.yaml")["corpus"]["path"] == "data/raw/sample"
