@@ -7,9 +7,7 @@ import signal
 import threading
 import time
 
-from lsgmer.core.process import is_alive
-
-WATCHED = "LSGMER_PARENT"  # identity of the command that started this process, if one did
+from lsgmer.core.process import WATCHED, is_alive
 
 
 def watch_parent() -> None:

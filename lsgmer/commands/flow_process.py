@@ -11,12 +11,11 @@ from collections.abc import Sequence
 
 from lsgmer.core.errors import ExitCode
 from lsgmer.core.paths import Workspace
-from lsgmer.core.process import identity
+from lsgmer.core.process import WATCHED, identity
 from lsgmer.workspace import dvc
 from lsgmer.workspace.lock import end_leftovers
 from lsgmer.workspace.prefect_server import end_orphan_server, known_server
 
-WATCHED = "LSGMER_PARENT"  # flows end themselves when the process this names is gone
 STOP_S = 60.0
 
 

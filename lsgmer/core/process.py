@@ -21,6 +21,7 @@ ENVIRONMENT = {
 }
 
 OWNER = "LSGMER_OWNER"  # "pid:create_time" of the flow that started this process, if one did
+WATCHED = "LSGMER_PARENT"  # identity of the command that started a flow: the flow stops when that is gone
 
 
 def apply_environment() -> None:

@@ -91,6 +91,11 @@ def collate(
     )
 
 
+def to_device(given: ModalityBatch | None, device: torch.device) -> ModalityBatch | None:
+    """Return `given` on `device`; None stays None."""
+    return None if given is None else ModalityBatch(given.values.to(device), given.is_padding.to(device))
+
+
 def length_buckets(lengths: Sequence[int] | Array, batch_size: int) -> list[list[int]]:
     """Return every index once, in groups of at most `batch_size` of similar length, shortest first.
 

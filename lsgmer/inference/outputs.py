@@ -11,14 +11,12 @@ import torch
 
 from lsgmer.core.device import choose_device
 from lsgmer.core.records import Modality
-from lsgmer.features.batch import Batch, Item, ModalityBatch, collate, length_buckets
+from lsgmer.features.batch import Batch, Item, collate, length_buckets, to_device
 from lsgmer.model.divergence import jensen_shannon
 from lsgmer.model.lsgmer import LSGMER, ModelOutput
 
 if TYPE_CHECKING:
     from lsgmer.features.store import FeatureSplit
-
-    pass
 
 Array = np.ndarray[Any, Any]
 
@@ -74,7 +72,7 @@ def run_model(model: LSGMER, items: Sequence[Item]) -> ModelOutput:
     """Return the model's output for `items`, on the CPU."""
     device = next(model.parameters()).device
     batch = collate(items, labels_known=False)
-    moved = Batch(batch.ids, _to(batch.audio, device), _to(batch.text, device))
+    moved = Batch(batch.ids, to_device(batch.audio, device), to_device(batch.text, device))
     output = model(moved)
     return ModelOutput(output.logits.cpu(), output.attribution.cpu(), output.fused.cpu())
 
@@ -103,10 +101,6 @@ def _only(item: Item, names: Sequence[Modality]) -> Item:
     return replace(
         item, audio=item.audio if "audio" in names else None, text=item.text if "text" in names else None, label=None
     )
-
-
-def _to(given: ModalityBatch | None, device: torch.device) -> ModalityBatch | None:
-    return None if given is None else ModalityBatch(given.values.to(device), given.is_padding.to(device))
 
 
 def _normalised(values: Array) -> Array:

@@ -15,6 +15,3 @@ class Prediction(Record):
     modalities: tuple[Modality, ...]
     model_version: str
     request_id: str | None = None
-
-
-ENCODERS = "encoders"

@@ -21,8 +21,6 @@ from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.train_card import ENCODERS, TrainCard
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from lsgmer.encoders.build import AudioEncoder, TextEncoder
 
 

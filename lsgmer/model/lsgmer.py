@@ -7,7 +7,7 @@ What the paper leaves open and what we chose: docs/decisions/0003-model.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,6 @@ from lsgmer.core.records import MODALITIES, Modality
 from lsgmer.features.batch import Batch, ModalityBatch
 from lsgmer.model.params import ModelParams
 from lsgmer.model.pooling import StatisticsPooling, masked_statistics
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import Modality
-from lsgmer.features.batch import Batch, Item, ModalityBatch, collate
+from lsgmer.features.batch import Batch, Item, ModalityBatch, collate, to_device
 from lsgmer.features.store import FeatureSplit
 
 Array = np.ndarray[Any, Any]
@@ -69,7 +69,7 @@ class Feeder:
         items = [item if item.audio is None else replace(item, audio=shorten(item.audio)) for item in items]
         dimensions = {name: self.part.dimensions[name] for name in self.modalities}
         batch = collate(items, labels_known=False, dimensions=dimensions)
-        moved = replace(batch, audio=_to(batch.audio, self.device), text=_to(batch.text, self.device))
+        moved = replace(batch, audio=to_device(batch.audio, self.device), text=to_device(batch.text, self.device))
         return moved, torch.from_numpy(self.part.labels[rows]).to(self.device)
 
     def _item(self, row: int) -> Item:
@@ -100,10 +100,6 @@ def hide_modalities(batch: Batch, share: float, generator: np.random.Generator) 
 def _hide(given: ModalityBatch, rows: Array) -> ModalityBatch:
     hidden = torch.from_numpy(rows).to(given.is_padding.device)
     return ModalityBatch(given.values, given.is_padding | hidden.unsqueeze(1))
-
-
-def _to(given: ModalityBatch | None, device: torch.device) -> ModalityBatch | None:
-    return None if given is None else ModalityBatch(given.values.to(device), given.is_padding.to(device))
 
 
 def chunks(rows: Array, size: int) -> list[Array]:
