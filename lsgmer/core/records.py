@@ -93,6 +93,20 @@ class EncoderSpec(Record):
         return digest(self.model_dump(mode="json"))
 
 
+class LearningSpec(Record):
+    """The layers of an encoder that are part of the model: enough to rebuild them, without their weights.
+
+    `learns` is the value of train.finetune; `below` what they read (a hidden state's number, tokens, convolutions);
+    `top` the encoder's number of layers up to its output; `config` the transformer's own, with its model_type.
+    """
+
+    learns: str
+    below: int | str
+    top: int
+    dimension: int
+    config: dict[str, Any]
+
+
 def read_record(path: Path, kind: type[R], remedy: str, failure: type[LsgmerError] = LsgmerError) -> R:
     """Read the JSON file `path` as a `kind`.
 

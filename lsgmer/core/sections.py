@@ -96,9 +96,10 @@ class SeededParams(ComputeParams):
 
 
 class RuntimeParams(SeededParams):
-    """Seed, threads, device and precision: everything that can change the bits of a result."""
+    """Seed, threads, device, precision and the number of training processes: all that can change a result's bits."""
 
     mixed_precision: Literal["no", "fp16", "bf16"]
+    processes: PositiveInt = 1
 
 
 class CorpusFolder(Section):

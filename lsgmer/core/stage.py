@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import psutil
@@ -40,13 +40,15 @@ def run_stage(name: str, body: Callable[[Workspace, G], None], needs: type[G]) -
 def guarded(name: str, body: Callable[[Workspace], None]) -> None:
     """Run `body` in the current folder; if it fails, print why and exit with the error's code.
 
-    Holds the stage's lock (ending an orphan that still holds it), stops when whoever started the stage is
-    gone, and turns an LsgmerError or an OSError, such as a full disk, into a message and an exit code.
+    Holds the stage's lock (ending an orphan that still holds it), also for the ranks that it starts, stops when
+    whoever started the stage is gone, and turns an LsgmerError or an OSError, such as a full disk, into a message and
+    an exit code.
     """
     apply_environment()
     workspace = Workspace.here()
     try:
-        with _stage_lock(workspace, name):
+        # A rank's lock is held by the stage that started it.
+        with nullcontext() if "RANK" in os.environ else _stage_lock(workspace, name):
             _watch_owner()
             body(workspace)
     except LsgmerError as error:

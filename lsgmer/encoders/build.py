@@ -1,8 +1,9 @@
-"""Frozen encoders: waveform to frames, text to token embeddings. A new kind is one class and one dict entry."""
+"""Encoders: waveform to frames, text to token embeddings. A new kind is one class and one dict entry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,16 +12,18 @@ import numpy as np
 from lsgmer.audio import Waveform
 from lsgmer.core.errors import LsgmerError, PackagingRefused
 from lsgmer.core.records import EncoderSpec, Modality
+from lsgmer.encoders.learning import Below, below
 from lsgmer.encoders.logmel import LogMel
-from lsgmer.encoders.params import AudioEncoderParams, TextEncoderParams
+from lsgmer.encoders.params import AudioEncoderParams, Learns, TextEncoderParams
 from lsgmer.encoders.precomputed import Precomputed, why_not_servable
 from lsgmer.encoders.speech_lstm import SpeechLstm
 from lsgmer.encoders.speech_transformer import SpeechTransformer
-from lsgmer.encoders.text_transformer import TextTransformer
-from lsgmer.encoders.weights import copy_files, find_files, is_packed
+from lsgmer.encoders.text_transformer import Earlier, TextTransformer
+from lsgmer.encoders.weights import EncoderFiles, copy_files, find_files, is_packed
 
 __all__ = [
     "AudioEncoder",
+    "Earlier",
     "Precomputed",
     "TextEncoder",
     "build_audio",
@@ -52,53 +55,83 @@ class TextEncoder(Protocol):
         """What made the embeddings."""
         ...
 
-    def encode(self, texts: Sequence[str], before: Sequence[Sequence[str]] | None = None) -> list[np.ndarray[Any, Any]]:
+    def encode(
+        self, texts: Sequence[str], before: Sequence[Sequence[Earlier]] | None = None
+    ) -> list[np.ndarray[Any, Any]]:
         """Return token embeddings (T, D) float32 of each text, read after the utterances `before` it, if any."""
         ...
 
 
-def _logmel(params: AudioEncoderParams, root: Path, packed: Path | None, device: str) -> AudioEncoder:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an encoder's files are looked for, the device it runs on, and at which layer its output is taken.
+
+    That is below the layers that should learn (`learns`, from params), or at `below` (from a card).
+    """
+
+    root: Path
+    device: str = "cpu"
+    packed: Path | None = None
+    learns: Learns = "none"
+    below: Below | None = None
+
+    def stored(self, files: EncoderFiles, modality: Modality, layer: int | None) -> Below | None:
+        """Return what the encoder should put out: see `learning.below`."""
+        return self.below if self.learns == "none" else below(self.learns, modality, files, layer)
+
+
+def _logmel(params: AudioEncoderParams, place: Place) -> AudioEncoder:
     return LogMel(params.n_mels, params.hop_ms)
 
 
-def _speech(params: AudioEncoderParams, root: Path, packed: Path | None, device: str) -> AudioEncoder:
-    files = find_files(params.source, params.revision, params.sha256, root, packed)
-    return SpeechTransformer(params, files, device)
+def _speech(params: AudioEncoderParams, place: Place) -> AudioEncoder:
+    files = find_files(params.source, params.revision, params.sha256, place.root, place.packed)
+    return SpeechTransformer(params, files, place.device, place.stored(files, "audio", params.layer))
 
 
-def _speech_lstm(params: AudioEncoderParams, root: Path, packed: Path | None, device: str) -> AudioEncoder:
-    return SpeechLstm(params, device)
+def _speech_lstm(params: AudioEncoderParams, place: Place) -> AudioEncoder:
+    return SpeechLstm(params, place.device)
 
 
-def _text(params: TextEncoderParams, root: Path, packed: Path | None, device: str) -> TextEncoder:
-    files = find_files(params.source, params.revision, params.sha256, root, packed)
-    return TextTransformer(params, files, device)
+def _text(params: TextEncoderParams, place: Place) -> TextEncoder:
+    files = find_files(params.source, params.revision, params.sha256, place.root, place.packed)
+    return TextTransformer(params, files, place.device, place.stored(files, "text", params.layer))
 
 
-AUDIO_ENCODERS: dict[str, Callable[[AudioEncoderParams, Path, Path | None, str], AudioEncoder]] = {
+AUDIO_ENCODERS: dict[str, Callable[[AudioEncoderParams, Place], AudioEncoder]] = {
     "logmel": _logmel,
     "speech_lstm": _speech_lstm,
     "transformers": _speech,
 }
-TEXT_ENCODERS: dict[str, Callable[[TextEncoderParams, Path, Path | None, str], TextEncoder]] = {
-    "transformers": _text,
-}
+TEXT_ENCODERS: dict[str, Callable[[TextEncoderParams, Place], TextEncoder]] = {"transformers": _text}
 
 
-def build_audio(params: AudioEncoderParams, root: Path, device: str = "cpu") -> AudioEncoder | None:
+def build_audio(
+    params: AudioEncoderParams, root: Path, device: str = "cpu", learns: Learns = "none"
+) -> AudioEncoder | None:
     """Return the audio encoder, or None for kind none; folders are relative to `root`.
 
+    If some of its layers should learn (`learns`), it puts out what lies below them: see `learning`.
     Raises LsgmerError when its parameters or files are unusable.
     """
-    return None if params.kind == "none" else AUDIO_ENCODERS[params.kind](params, root, None, device)
+    if params.kind == "none":
+        return None
+    _check_learns("audio", params.kind, learns)
+    return AUDIO_ENCODERS[params.kind](params, Place(root, device, learns=learns))
 
 
-def build_text(params: TextEncoderParams, root: Path, device: str = "cpu") -> TextEncoder | None:
+def build_text(
+    params: TextEncoderParams, root: Path, device: str = "cpu", learns: Learns = "none"
+) -> TextEncoder | None:
     """Return the text encoder, or None for kind none; folders are relative to `root`.
 
+    If some of its layers should learn (`learns`), it puts out what lies below them: see `learning`.
     Raises LsgmerError when its parameters or files are unusable.
     """
-    return None if params.kind == "none" else TEXT_ENCODERS[params.kind](params, root, None, device)
+    if params.kind == "none":
+        return None
+    _check_learns("text", params.kind, learns)
+    return TEXT_ENCODERS[params.kind](params, Place(root, device, learns=learns))
 
 
 def build_precomputed(modality: Modality, params: AudioEncoderParams | TextEncoderParams, corpus: Path) -> Precomputed:
@@ -108,6 +141,14 @@ def build_precomputed(modality: Modality, params: AudioEncoderParams | TextEncod
             f"features.{modality}: kind precomputed needs a source: a .parquet or .npz file in corpus.path"
         )
     return Precomputed(modality, corpus / params.source, params.source)
+
+
+def _check_learns(modality: Modality, kind: str, learns: Learns) -> None:
+    if learns != "none" and kind != "transformers":
+        raise LsgmerError(
+            f"train.finetune.{modality}: {learns}: an encoder of kind {kind} has no layers that could learn; use kind "
+            f"transformers, or set train.finetune.{modality} to none"
+        )
 
 
 def load_encoder(
@@ -140,18 +181,21 @@ def load_encoder(
     }
     known = ("n_mels", "hop_ms", "max_tokens", "context")
     content |= {key: spec.settings[key] for key in known if key in spec.settings}
+    if spec.settings.get("context"):
+        content["marks"] = spec.settings.get("marks", False)  # cards from before there were marks
     if layers := spec.settings.get("layers"):
         content["layers"] = tuple(layers)
     if spec.kind == "speech_lstm":
         content["prosody"] = spec.settings["prosody"] is not None
         content["level_dbfs"] = spec.settings["level_dbfs"]
+    place = Place(root or Path.cwd(), device, folder, below=spec.settings.get("below"))
     encoder: AudioEncoder | TextEncoder
     if spec.modality == "audio" and spec.kind in AUDIO_ENCODERS:
         audio = AudioEncoderParams.model_validate(content)
-        encoder = AUDIO_ENCODERS[spec.kind](audio, root or Path.cwd(), folder, device)
+        encoder = AUDIO_ENCODERS[spec.kind](audio, place)
     elif spec.modality == "text" and spec.kind in TEXT_ENCODERS:
         text = TextEncoderParams.model_validate(content)
-        encoder = TEXT_ENCODERS[spec.kind](text, root or Path.cwd(), folder, device)
+        encoder = TEXT_ENCODERS[spec.kind](text, place)
     else:
         raise LsgmerError(f"the card asks for a {spec.modality} encoder of kind {spec.kind!r}, which does not exist")
     _check_same(encoder.spec, spec)
@@ -176,7 +220,8 @@ def _check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
     for name in EncoderSpec.model_fields:
         ours, theirs = getattr(found, name), getattr(expected, name)
         if name == "settings":
-            ours, theirs = ours | {"device": None}, theirs | {"device": None}
+            unmarked = {"marks": False} if "context" in theirs else {}  # cards from before there were marks
+            ours, theirs = ours | {"device": None}, unmarked | theirs | {"device": None}
         if name != "versions" and ours != theirs:
             raise LsgmerError(
                 f"the {expected.modality} encoder is not the one on the card: {name} is {ours!r}, the card says "

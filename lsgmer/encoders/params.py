@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
+    Field,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -12,6 +13,21 @@ from pydantic import (
 )
 
 from lsgmer.core.sections import Section
+
+Learns = Annotated[str, Field(pattern=r"^(none|all|lora|last_[1-9][0-9]*)$")]
+
+
+class FinetuneParams(Section):
+    """Which layers of each encoder learn: none, last_N (the last N layers), all, or lora (low-rank updates of all)."""
+
+    audio: Learns = "none"
+    text: Learns = "none"
+
+
+class FinetunePart(Section):
+    """What feature extraction reads of the section `train`: what lies below the first layer that learns is stored."""
+
+    finetune: FinetuneParams = FinetuneParams()
 
 
 class AudioEncoderParams(Section):
@@ -41,6 +57,7 @@ class TextEncoderParams(Section):
     `transformers` loads BERT, RoBERTa or MiniLM from `package:NAME/FOLDER`, a folder or a hub id.
 
     `context` is how many earlier utterances of the same dialogue are read before each text; they share `max_tokens`.
+    With `marks`, each is preceded by a word that says whether the same or another speaker said it.
     `layers` concatenates the hidden states of several layers; `layer` names a single one.
 
     `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
@@ -53,6 +70,7 @@ class TextEncoderParams(Section):
     layers: tuple[NonNegativeInt, ...] = ()
     max_tokens: PositiveInt = 128
     context: NonNegativeInt = 0
+    marks: bool = True
     sha256: str | None = None
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from lsgmer.audio import Waveform, resample
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import EncoderSpec
 from lsgmer.core.source import library_versions
+from lsgmer.encoders.learning import Below
 from lsgmer.encoders.params import AudioEncoderParams
 from lsgmer.encoders.transformer import load_transformer
 from lsgmer.encoders.weights import EncoderFiles
@@ -24,15 +25,20 @@ class SpeechTransformer:
     Utterances are encoded one at a time, without padding or mask, so results are bit-identical alone or in a
     batch. Padding would change the frames of models that take no attention mask: those whose first convolution
     is group-normalised (HuBERT base, wav2vec 2.0 base).
+
+    With `below`, what the layers that learn read is returned instead: the outputs of the convolutions, or a lower
+    layer's frames (see `learning`).
     """
 
-    def __init__(self, params: AudioEncoderParams, files: EncoderFiles, device: str = "cpu") -> None:
-        self._device = device
+    def __init__(
+        self, params: AudioEncoderParams, files: EncoderFiles, device: str = "cpu", below: Below | None = None
+    ) -> None:
+        self._device, self._below = device, below
         try:
             self._extractor = AutoFeatureExtractor.from_pretrained(files.folder, local_files_only=True)
         except (OSError, ValueError) as error:
             raise LsgmerError(f"{files.folder}: no readable preprocessor_config.json: {error}") from error
-        self._model = load_transformer(files, params.layer, device)
+        self._model = load_transformer(files, below if isinstance(below, int) else params.layer, device)
         config = self._model.config
         if not hasattr(config, "conv_kernel"):
             raise LsgmerError(f"{files.folder}: {config.model_type} is not a speech encoder of raw waveforms")
@@ -43,13 +49,14 @@ class SpeechTransformer:
             source=params.source,
             revision=params.revision,
             layer=params.layer,
-            dimension=config.hidden_size,
+            dimension=config.conv_dim[-1] if below == "convolutions" else config.hidden_size,
             sample_rate=self._extractor.sampling_rate,
             settings={
                 "model_type": config.model_type,
                 "do_normalize": bool(self._extractor.do_normalize),
                 "device": device,
                 "files": files.settings,
+                **({} if below is None else {"below": below}),
             },
             weights_sha256=files.weights_sha256,
             versions=library_versions(("torch", "torchaudio", "transformers", "numpy", "soundfile")),
@@ -73,7 +80,10 @@ class SpeechTransformer:
         if len(inputs) < self._shortest:
             inputs = np.pad(inputs, (0, self._shortest - len(inputs)))
         values = torch.tensor(inputs, dtype=torch.float32, device=self._device)[None]
-        frames = self._model(values).last_hidden_state[0]
+        if self._below == "convolutions":
+            frames = self._model.feature_extractor(values)[0].T
+        else:
+            frames = self._model(values).last_hidden_state[0]
         return np.ascontiguousarray(frames.cpu().numpy(), dtype=np.float32)
 
 

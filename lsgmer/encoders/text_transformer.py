@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import AutoTokenizer, BatchEncoding
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import EncoderSpec
 from lsgmer.core.source import library_versions
+from lsgmer.encoders.learning import Below
 from lsgmer.encoders.params import TextEncoderParams
 from lsgmer.encoders.transformer import load_transformer
 from lsgmer.encoders.weights import EncoderFiles
+
+MARKS = {True: "same:", False: "other:"}  # before an earlier utterance: the same speaker said it, or another
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier utterance of the same dialogue: its words, and whether the same speaker said it (None: not known)."""
+
+    text: str
+    same_speaker: bool | None = None
 
 
 class TextTransformer:
@@ -27,13 +40,21 @@ class TextTransformer:
     With `context`, the utterances before a text are read with it, each followed by the separator, between the
     start token and the text; context beyond `max_tokens` is dropped, the earliest tokens first. Only the text's own
     tokens are returned, so T does not depend on the context.
+
+    With `below`, what the layers that learn read is returned instead (see `learning`): token ids or hidden states of
+    context and text, with a last column that is 1 for the text's own tokens.
     """
 
-    def __init__(self, params: TextEncoderParams, files: EncoderFiles, device: str = "cpu") -> None:
-        self._device = device
-        self._max_tokens = params.max_tokens
+    def __init__(
+        self, params: TextEncoderParams, files: EncoderFiles, device: str = "cpu", below: Below | None = None
+    ) -> None:
+        self._device, self._below = device, below
+        self._max_tokens, self._marks = params.max_tokens, params.marks
         self._layers = params.layers
-        self._model = load_transformer(files, max(params.layers) if params.layers else params.layer, device)
+        if below is not None and params.layers:
+            raise LsgmerError("features.text.layers and train.finetune.text exclude each other: leave layers out")
+        top = below if isinstance(below, int) else max(params.layers) if params.layers else params.layer
+        self._model = load_transformer(files, top, device)
         config = self._model.config
         if not hasattr(config, "max_position_embeddings"):
             raise LsgmerError(f"{files.folder}: {config.model_type} is not a text encoder")
@@ -43,13 +64,14 @@ class TextTransformer:
             raise LsgmerError(f"{files.folder}: no readable tokenizer: {error}") from error
         self._check_length(config, files)
         self._check_separator(params.context, files)
+        width = 1 if below == "tokens" else config.hidden_size * max(1, len(params.layers))
         self.spec = EncoderSpec(
             modality="text",
             kind="transformers",
             source=params.source,
             revision=params.revision,
             layer=params.layer,
-            dimension=config.hidden_size * max(1, len(params.layers)),
+            dimension=width + (below is not None),
             settings={
                 "model_type": config.model_type,
                 "max_tokens": params.max_tokens,
@@ -57,13 +79,16 @@ class TextTransformer:
                 "device": device,
                 "files": files.settings,
                 **_chosen(params),
+                **({} if below is None else {"below": below}),
             },
             weights_sha256=files.weights_sha256,
             versions=library_versions(("torch", "transformers", "tokenizers")),
         )
 
     @torch.inference_mode()
-    def encode(self, texts: Sequence[str], before: Sequence[Sequence[str]] | None = None) -> list[np.ndarray[Any, Any]]:
+    def encode(
+        self, texts: Sequence[str], before: Sequence[Sequence[Earlier]] | None = None
+    ) -> list[np.ndarray[Any, Any]]:
         """Return token embeddings (T, D) float32 of each text, T at most `max_tokens`.
 
         `before` holds, per text, the earlier utterances of its dialogue, earliest first; without it, or where
@@ -72,23 +97,33 @@ class TextTransformer:
         earlier = before if before is not None else [()] * len(texts)
         return [self._tokens(text, lines) for text, lines in zip(texts, earlier, strict=True)]
 
-    def _tokens(self, text: str, before: Sequence[str]) -> np.ndarray[Any, Any]:
-        inputs = self._tokenizer(text, truncation=True, max_length=self._max_tokens, return_tensors="pt")
-        heard = self._heard(before)[: self._max_tokens - inputs["input_ids"].shape[1]]
-        if heard:
-            start, own = inputs["input_ids"].split([1, inputs["input_ids"].shape[1] - 1], dim=1)
-            ids = torch.cat([start, torch.tensor([heard[::-1]]), own], dim=1)
-            inputs = BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-        output = self._model(**inputs.to(self._device), output_hidden_states=bool(self._layers))
+    def _tokens(self, text: str, before: Sequence[Earlier]) -> np.ndarray[Any, Any]:
+        own = self._tokenizer(text, truncation=True, max_length=self._max_tokens)["input_ids"]
+        context = self._context(before)[: self._max_tokens - len(own)][::-1]
+        ids = torch.tensor([[own[0], *context, *own[1:]]])
+        is_own = torch.ones(ids.shape[1], dtype=torch.bool)
+        is_own[1 : 1 + len(context)] = False
+        if self._below == "tokens":
+            return _stored(ids[0, :, None].float(), is_own)
+        inputs = BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)}).to(self._device)
+        output = self._model(**inputs, output_hidden_states=bool(self._layers))
         states = [output.hidden_states[i][0] for i in self._layers] or [output.last_hidden_state[0]]
-        tokens = torch.cat(states, dim=-1)
-        kept = torch.cat([tokens[:1], tokens[1 + len(heard) :]])
-        return np.ascontiguousarray(kept.cpu().numpy(), dtype=np.float32)
+        tokens = torch.cat(states, dim=-1).cpu()
+        if self._below is not None:
+            return _stored(tokens, is_own)
+        return np.ascontiguousarray(tokens[is_own].numpy(), dtype=np.float32)
 
-    def _heard(self, before: Sequence[str]) -> list[int]:
+    def _context(self, before: Sequence[Earlier]) -> list[int]:
         """Return the token ids of `before`, with a separator after each utterance, in reverse: the nearest first."""
-        lines = [self._tokenizer(line, add_special_tokens=False)["input_ids"] for line in before]
+        lines = [
+            self._tokenizer(self._marked(line), add_special_tokens=False, verbose=False)["input_ids"] for line in before
+        ]
         return [token for line in lines for token in (*line, self._tokenizer.sep_token_id)][::-1]
+
+    def _marked(self, line: Earlier) -> str:
+        if not self._marks or line.same_speaker is None:
+            return line.text
+        return f"{MARKS[line.same_speaker]} {line.text}"
 
     def _check_separator(self, context: int, files: EncoderFiles) -> None:
         if context and self._tokenizer.sep_token_id is None:
@@ -108,4 +143,10 @@ class TextTransformer:
 def _chosen(params: TextEncoderParams) -> dict[str, Any]:
     """Return the settings that differ from their defaults; a card without a setting means its default."""
     layers = {"layers": list(params.layers)} if params.layers else {}
-    return layers | ({"context": params.context} if params.context else {})
+    context = {"context": params.context, "marks": params.marks} if params.context else {}
+    return layers | context
+
+
+def _stored(values: Tensor, is_own: Tensor) -> np.ndarray[Any, Any]:
+    """Return values (T, D) and, as a last column, which tokens are the text's own: (T, D + 1) float32."""
+    return np.ascontiguousarray(torch.cat([values, is_own[:, None]], dim=1).numpy(), dtype=np.float32)

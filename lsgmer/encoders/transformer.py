@@ -47,14 +47,18 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
+def blocks_name(model: Any) -> str:
+    """Return the attribute of `model.encoder` that holds the list of its layers."""
+    return "layers" if hasattr(model.encoder, "layers") else "layer"
+
+
 def _cut(model: Any, layer: int | None, files: EncoderFiles) -> None:
     """Drop every block after `layer`, and whatever follows the blocks."""
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     if layer is None:
         return
-    encoder = model.encoder
-    name = "layers" if hasattr(encoder, "layers") else "layer"
+    encoder, name = model.encoder, blocks_name(model)
     blocks = getattr(encoder, name, None)
     if not isinstance(blocks, nn.ModuleList):
         raise LsgmerError(

@@ -90,7 +90,8 @@ def run(root: Path, cell: Cell) -> None:
     protocol = plan.sources[study.source].protocol
     fold = fold_of(units, protocol, cell.fold)
     scratch = root / FOLDER / ".lsgmer" / "scratch" / "cells" / cell.name
-    answers = answer(whole, fold, variant, params, scratch)
+    sources = root / FOLDER / ".lsgmer" / "sources" / study.source  # where the source was encoded
+    answers = answer(whole, fold, variant, params, scratch, sources)
     card = CellCard(
         study=cell.study,
         variant=cell.variant,
@@ -147,7 +148,9 @@ def read_source(folder: Path) -> tuple[FeatureSplit, list[Unit]]:
     return whole, [Unit(*row) for row in zip(whole.speakers, whole.sessions, splits, strict=True)]
 
 
-def answer(whole: FeatureSplit, fold: Fold, variant: Variant, params: CellParams, scratch: Path) -> Answers:
+def answer(
+    whole: FeatureSplit, fold: Fold, variant: Variant, params: CellParams, scratch: Path, encoders: Path
+) -> Answers:
     """Train `variant` on the fold's train and valid splits; only then predict its test split, once."""
     train, valid = select(whole, fold.train, "train"), select(whole, fold.valid, "valid")
     if variant.shuffle_labels:
@@ -163,7 +166,7 @@ def answer(whole: FeatureSplit, fold: Fold, variant: Variant, params: CellParams
     groups: list[tuple[Modality, ...]] = [variant.modalities]
     if variant.kind == "late":
         groups = [(name,) for name in variant.modalities]
-    made = [_lsgmer(whole, fold, train, valid, params, group, scratch, prior) for group in groups]
+    made = [_lsgmer(whole, fold, train, valid, params, group, scratch, encoders, prior) for group in groups]
     return made[0] if len(made) == 1 else _averaged(made)
 
 
@@ -175,11 +178,12 @@ def _lsgmer(
     params: CellParams,
     modalities: tuple[Modality, ...],
     scratch: Path,
+    encoders: Path,
     prior: Array,
 ) -> Answers:
     if not any(name in whole.dimensions for name in modalities):
         raise LsgmerError(f"the features have no {' and no '.join(modalities)}: leave this variant out of the grid")
-    fitted = fit(train, valid, params, modalities, scratch)
+    fitted = fit(train, valid, params, modalities, scratch, root=encoders)
     outputs = predict_split(fitted.model, select(whole, fold.test, "test"), BATCH)
     readable = outputs.readable[:, None]
     return Answers(

@@ -42,6 +42,7 @@ def select(whole: FeatureSplit, rows: Sequence[int] | Array, split: Split) -> Fe
         flat=flat,
         offsets=offsets,
         sha256=digest([whole.sha256, split, ids]),
+        summaries={name: rows[places] for name, rows in whole.summaries.items()},
     )
 
 
@@ -69,6 +70,7 @@ def join(parts: Sequence[FeatureSplit]) -> FeatureSplit:
         flat={name: np.concatenate([part.flat[name] for part in parts]) for name in present},
         offsets={name: np.concatenate([[0], np.cumsum(lengths[name])]).astype(np.int64) for name in present},
         sha256=digest([part.sha256 for part in parts]),
+        summaries={name: np.concatenate([part.summaries[name] for part in parts]) for name in first.summaries},
     )
 
 

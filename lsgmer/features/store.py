@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,8 +44,9 @@ class FeatureSplit:
     """One split of the feature store, memory-mapped: N utterances, in the manifest's order.
 
     `labels` (N,) int64 are indices into `label_set`. For each modality, the frames of utterance i are
-    flat[offsets[i]:offsets[i + 1]]. `label_text` (C, D_text) is None without a text encoder. `sha256` is
-    store.json's, which in turn holds that of every other file.
+    flat[offsets[i]:offsets[i + 1]]. `label_text` (C, D_text) is None without a text encoder. `summaries` (N, 2 D) are
+    the mean and deviation over time of the encoder's frames, for a modality that is stored below the layers that learn;
+    NaN where the utterance lacks it. `sha256` is store.json's, which in turn holds that of every other file.
     """
 
     split: Split
@@ -63,6 +64,7 @@ class FeatureSplit:
     label_text: Array | None
     manifest_sha256: str
     sha256: str
+    summaries: dict[Modality, Array] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> FeatureSplit:
@@ -87,6 +89,11 @@ class FeatureSplit:
             label_text=np.load(folder / LABEL_TEXT, allow_pickle=False) if LABEL_TEXT in card.files else None,
             manifest_sha256=card.manifest_sha256,
             sha256=file_sha256(folder / STORE),
+            summaries={
+                m: np.load(folder / f"{m}_summary.npy", allow_pickle=False)
+                for m in present
+                if f"{m}_summary.npy" in card.files
+            },
         )
 
     def __len__(self) -> int:
@@ -150,6 +157,7 @@ def write_split(
     frames: Mapping[Modality, Frames | None],
     label_text: Array | None,
     manifest_sha256: str,
+    summaries: Mapping[Modality, Frames] | None = None,
 ) -> None:
     """Write one split of the feature store to `folder`, which appears whole or not at all.
 
@@ -161,6 +169,7 @@ def write_split(
         frames: each modality's features; None, or no entry, for a modality without an encoder.
         label_text: the label descriptions' embeddings (C, D_text), or None.
         manifest_sha256: the hash of the validated manifest that `utterances` come from.
+        summaries: one frame (1, 2 D) per utterance of each modality that is stored below the layers that learn.
 
     Raises:
         OSError: the disk is full.
@@ -177,6 +186,8 @@ def write_split(
             if part is not None:
                 counts[modality] = sum(length > 0 for length in part.lengths)
                 counts[f"{modality}_frames"] = _write_frames(partial, modality, part)
+        for modality, part in (summaries or {}).items():
+            _save(partial / f"{modality}_summary.npy", _rows(part))
         if label_text is not None:
             _save(partial / LABEL_TEXT, label_text)
         card = StoreCard(
@@ -217,6 +228,14 @@ def _write_frames(folder: Path, modality: Modality, part: Frames) -> int:
             file.write(np.ascontiguousarray(values, dtype="<f4").tobytes())
     _save(folder / f"{modality}_offsets.npy", offsets)
     return shape[0]
+
+
+def _rows(part: Frames) -> Array:
+    """Return the single frame of every utterance as (N, D), NaN where there is none."""
+    rows = np.full((len(part.lengths), part.spec.dimension), np.nan, dtype=np.float32)
+    for row, values in part.pieces:
+        rows[row] = values[0]
+    return rows
 
 
 def _save(path: Path, values: Array) -> None:

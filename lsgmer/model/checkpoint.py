@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import write_atomically
-from lsgmer.core.records import MODALITIES, Modality
+from lsgmer.core.records import MODALITIES, LearningSpec, Modality
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.params import ModelParams
 from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard, load_card
@@ -42,14 +43,22 @@ def load(folder: Path) -> tuple[LSGMER, TrainCard]:
         raise LsgmerError(f"{path}: no such file, though {CARD} is there; run `lsgmer run`")
     if (found := file_sha256(path)) != card.weights_sha256:
         raise LsgmerError(f"{path}: sha256 is {found}, the card says {card.weights_sha256}; restore it or train again")
+    learning = {name: _rebuild(spec, name) for name, spec in card.learning.items()}
     dimensions: dict[Modality, int] = {}
     for name in MODALITIES:
         spec = card.encoders.get(name)
         if spec is not None:
-            dimensions[name] = spec.dimension
-    model = LSGMER(ModelParams.model_validate_json(json.dumps(card.params["model"])), len(card.labels), dimensions)
+            dimensions[name] = card.learning[name].dimension if name in learning else spec.dimension
+    params = ModelParams.model_validate_json(json.dumps(card.params["model"]))
+    model = LSGMER(params, len(card.labels), dimensions, learning)
     try:
-        model.load_state_dict(load_file(path))
+        model.load_state_dict({"temperature_scale": torch.ones(()), **load_file(path)})
     except (RuntimeError, SafetensorError) as error:
         raise LsgmerError(f"{path}: does not fit the model its card describes: {error}") from error
     return model.eval(), card
+
+
+def _rebuild(spec: LearningSpec, modality: Modality) -> torch.nn.Module:
+    from lsgmer.encoders.learning import rebuild  # transformers, which frozen features do without
+
+    return rebuild(spec, modality)

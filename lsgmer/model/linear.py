@@ -86,9 +86,20 @@ def pooled(split: FeatureSplit) -> Array:
     rows = []
     for index in range(len(split)):
         item = split.item(index)
-        parts = [_pool(getattr(item, name), split.specs.get(name)) for name in MODALITIES]
+        parts = [
+            _summary(split.summaries[name][index])
+            if name in split.summaries
+            else _pool(getattr(item, name), split.specs.get(name))
+            for name in MODALITIES
+        ]
         rows.append(np.concatenate(parts))
     return np.stack(rows)
+
+
+def _summary(row: Array) -> Array:
+    """Return a stored summary (2 D,) as `_pool` would: zeros where it is NaN, and whether it is there."""
+    present = not np.isnan(row).any()
+    return np.append(np.nan_to_num(row.astype(np.float64)), float(present))
 
 
 def _pool(frames: Array | None, spec: Any) -> Array:

@@ -6,6 +6,7 @@ What the paper leaves open and what we chose: docs/decisions/0003-model.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -31,19 +32,31 @@ class LSGMER(nn.Module):
     """The label-guided model of either or both modalities.
 
     `dimensions` gives each modality's feature size; the model has no branch for a modality that is not in it.
+    `learning` holds the encoder layers that are part of the model: they turn what is stored (values, is_padding)
+    into frames (B, T, D) of the size in `dimensions`, and say which of these count.
     """
 
-    def __init__(self, params: ModelParams, labels: int, dimensions: dict[Modality, int]) -> None:
+    temperature_scale: Tensor
+
+    def __init__(
+        self,
+        params: ModelParams,
+        labels: int,
+        dimensions: dict[Modality, int],
+        learning: Mapping[Modality, nn.Module] | None = None,
+    ) -> None:
         super().__init__()
         if not dimensions:
             raise ValueError("a model needs at least one modality")
         names = [name for name in MODALITIES if name in dimensions]
         self.temperature = params.temperature
+        self.learning = nn.ModuleDict({str(name): layers for name, layers in (learning or {}).items()})
         self.streams = nn.ModuleDict({name: ModalityStream(dimensions[name], params) for name in names})
         self.memory = LabelMemory(labels, params.width, params.label_decay)
         self.enhance = nn.ModuleDict({name: ENHANCEMENTS[params.enhancement](params) for name in names})
         self.fusion = FUSIONS[params.fusion](names, params)
         self.scorer = LabelScorer(params)
+        self.register_buffer("temperature_scale", torch.ones(()))
 
     def start_labels(self, label_text: Tensor) -> None:
         """Initialise the label memory with descriptions (C, D_text) from the text encoder, through its projection."""
@@ -52,6 +65,15 @@ class LSGMER(nn.Module):
     def stream(self, name: Modality) -> ModalityStream:
         """Return the stream of modality `name`."""
         return cast(ModalityStream, self.streams[name])
+
+    def frames(self, name: Modality, given: ModalityBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a modality's frames (B, T, D), is_padding (B, T) and which rows have it (B,): see `attendable`."""
+        is_padding, present = attendable(given.is_padding)
+        values = given.values
+        if name in self.learning:
+            values, is_padding = self.learning[name](values, is_padding)
+            is_padding, _ = attendable(is_padding)
+        return values, is_padding, present
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Score every label from its own view of the utterance; attribute by cosine to the label embeddings.
@@ -66,14 +88,16 @@ class LSGMER(nn.Module):
             given: ModalityBatch | None = getattr(batch, name)
             if given is None:
                 continue
-            is_padding, present[name] = attendable(given.is_padding)
+            values, is_padding, present[name] = self.frames(name, given)
             stream = self.stream(name)
-            projected, contextual = stream(given.values, is_padding)  # 2 x (B, T, D)
-            pooled = stream.pooling(given.values, is_padding) if stream.pooling else None  # (B, D)
+            projected, contextual = stream(values, is_padding)  # 2 x (B, T, D)
+            pooled = stream.pooling(values, is_padding) if stream.pooling else None  # (B, D)
             views[name] = self.enhance[name](guide, projected, contextual, is_padding, pooled)  # (B, C, D)
         per_label = self.fusion(views, present)  # (B, C, D)
         logits = self.scorer(per_label, guide)  # (B, C)
         fused = (logits.softmax(-1).unsqueeze(-1) * per_label).sum(1)  # (B, D)
+        if not self.training:
+            logits = logits / self.temperature_scale
         return ModelOutput(logits, attribution(fused, self.memory.reference(), self.temperature), fused)
 
 

@@ -20,6 +20,11 @@ class LossParts:
     classification: Tensor
     consistency: Tensor
 
+    def scaled(self, weight_share: Tensor | float, row_share: float, consistency_weight: float) -> LossParts:
+        """Return a piece's part of its batch's loss: its share of the class weights, and of the rows for APC."""
+        classification, consistency = self.classification * weight_share, self.consistency * row_share
+        return LossParts(classification + consistency_weight * consistency, classification, consistency)
+
 
 class JointObjective(nn.Module):
     """JOO: total = weighted cross-entropy + weight * mean JS(q, p) (arXiv 2504.05158).

@@ -6,7 +6,17 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from lsgmer.core.records import EncoderSpec, Labels, Modality, Record, read_record
+from pydantic import Field
+
+from lsgmer.core.records import EncoderSpec, Labels, LearningSpec, Modality, Record, read_record
+
+
+class Calibration(Record):
+    """Temperature scaling: logits are divided by `temperature`, fitted on valid; ECE there before and after."""
+
+    temperature: float
+    ece_before: float
+    ece_after: float
 
 
 class TrainCard(Record):
@@ -31,6 +41,8 @@ class TrainCard(Record):
     split_counts: dict[str, int]
     seen_speakers: tuple[str, ...]
     versions: dict[str, str]
+    learning: dict[Modality, LearningSpec] = Field(default_factory=dict)
+    calibration: Calibration | None = None
 
 
 WEIGHTS = "model.safetensors"

@@ -11,6 +11,7 @@ from lsgmer.features.store import FeatureSplit
 from lsgmer.model import checkpoint
 from lsgmer.model.linear import fit_linear, save_linear
 from lsgmer.training.fit import check_parts, fit
+from lsgmer.training.launch import is_first, on_all
 from lsgmer.training.params import ControlsParams, TrainingSections
 
 
@@ -22,6 +23,8 @@ class Needs(TrainingSections):
 
 def run(workspace: Workspace, params: Needs) -> None:
     """Train each control on data/features/{train,valid} and write it to data/controls/NAME."""
+    if on_all("lsgmer.stages.controls", params.runtime):
+        return
     set_threads(params.runtime.threads)
     features, out = workspace.data("features"), workspace.data("controls")
     train, valid = FeatureSplit.load(features / "train"), FeatureSplit.load(features / "valid")
@@ -32,10 +35,14 @@ def run(workspace: Workspace, params: Needs) -> None:
         if name not in train.dimensions:
             print(f"{name} only: skipped, the features have no {name}")
             continue
-        fitted = fit(train, valid, params, (name,), workspace.scratch)
+        fitted = fit(train, valid, params, (name,), workspace.scratch, root=workspace.root)
+        if not is_first():
+            continue
         card = checkpoint.save(out / name, fitted.model, fitted.card)
         finished.append(fitted)
         print(f"{name} only: valid balanced accuracy {card.valid_metrics['valid_balanced_accuracy']:.3f}", flush=True)
+    if not is_first():
+        return
     linear = fit_linear(train, params.controls.linear_c, params.objective.class_weight_power, params.runtime.seed)
     save_linear(out / "linear", linear)
     notes = {"c": params.controls.linear_c, "features": "mean and sd over time per modality, presence", "n": len(train)}

@@ -22,8 +22,16 @@ from lsgmer.core.progress import track
 from lsgmer.core.records import SPLITS, EncoderSpec, Labels, Modality, Split, digest
 from lsgmer.core.sections import ComputeParams, CorpusFolder, Part, Sections
 from lsgmer.core.stage import run_stage
-from lsgmer.encoders.build import AudioEncoder, Precomputed, TextEncoder, build_audio, build_precomputed, build_text
-from lsgmer.encoders.params import FeaturesParams
+from lsgmer.encoders.build import (
+    AudioEncoder,
+    Earlier,
+    Precomputed,
+    TextEncoder,
+    build_audio,
+    build_precomputed,
+    build_text,
+)
+from lsgmer.encoders.params import FeaturesParams, FinetuneParams, FinetunePart
 from lsgmer.features.batch import length_buckets
 from lsgmer.features.store import Frames, write_split
 from lsgmer.manifests.utterance import Utterance
@@ -41,6 +49,7 @@ class Needs(Sections):
     runtime: Part[ComputeParams]
     corpus: Part[CorpusFolder]
     features: FeaturesParams
+    train: Part[FinetunePart]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,34 +97,68 @@ def run(workspace: Workspace, params: Needs) -> None:
     manifest = ValidatedManifest.load(workspace.data("validate"))
     parts: dict[Split, list[Utterance]] = {s: [u for u in manifest.utterances if u.split == s] for s in SPLITS}
     corpus, device = workspace.root / params.corpus.path, str(choose_device(params.runtime.device))
-    encoders: dict[Modality, AudioEncoder | TextEncoder | Precomputed | None] = {
-        "audio": build_precomputed("audio", params.features.audio, corpus)
-        if params.features.audio.kind == PRECOMPUTED
-        else build_audio(params.features.audio, workspace.root, device),
-        "text": build_precomputed("text", params.features.text, corpus)
-        if params.features.text.kind == PRECOMPUTED
-        else build_text(params.features.text, workspace.root, device),
-    }
+    encoders = build(params.features, params.train.finetune, workspace.root, corpus, device)
+    frozen = build(params.features, FinetuneParams(), workspace.root, corpus, device)
     context = params.features.text.context
-    sources = {m: reader_of(m, e, manifest, corpus, context) for m, e in encoders.items() if e is not None}
-    check_readable(manifest.utterances, list(sources.values()))
+    readers = {m: reader_of(m, e, manifest, corpus, context) for m, e in encoders.items() if e is not None}
+    check_readable(manifest.utterances, list(readers.values()))
+    learning = [m for m in readers if getattr(params.train.finetune, m) != "none"]
+    summaries = {m: summary_of(reader_of(m, _given(frozen[m]), manifest, corpus, context)) for m in learning}
 
     scratch, size = workspace.scratch / "features", params.features.batch_size
-    work: dict[Modality, Extraction] = {}
-    for modality, source in sources.items():
-        plan = plan_batches(parts, source.length, size)
-        work[modality] = _extraction(modality, source, plan, manifest.sha256, scratch)
-
-    remove_all_but(scratch, {part.folder for part in work.values()})
+    work = {m: _extraction(m, reader, parts, size, manifest.sha256, scratch) for m, reader in readers.items()}
+    pooled = {
+        m: _extraction(f"{m}-summary", reader, parts, size, manifest.sha256, scratch) for m, reader in summaries.items()
+    }
+    remove_all_but(scratch, {part.folder for part in (*work.values(), *pooled.values())})
     for modality, part in work.items():
         extract(part, parts, f"features-{modality}")
-    label_text = embed_labels(manifest.labels, encoders["text"])
+    for modality, part in pooled.items():
+        extract(part, parts, f"features-{modality}-summary")
+    label_text = embed_labels(manifest.labels, frozen["text"])
     for split, utterances in parts.items():
         folder = workspace.data("features") / split
         frames = {modality: part.frames(split, len(utterances)) for modality, part in work.items()}
+        summed = {modality: part.frames(split, len(utterances)) for modality, part in pooled.items()}
         with naming_full_disk(folder):
-            write_split(folder, split, utterances, manifest.labels, frames, label_text, manifest.sha256)
+            write_split(folder, split, utterances, manifest.labels, frames, label_text, manifest.sha256, summed)
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def build(
+    features: FeaturesParams, finetune: FinetuneParams, root: Path, corpus: Path, device: str
+) -> dict[Modality, AudioEncoder | TextEncoder | Precomputed | None]:
+    """Return each modality's encoder, up to where `finetune` starts to learn; None without one."""
+    audio, text = features.audio, features.text
+    for modality, kind in (("audio", audio.kind), ("text", text.kind)):
+        if kind == PRECOMPUTED and getattr(finetune, modality) != "none":
+            raise LsgmerError(
+                f"train.finetune.{modality}: the features are precomputed, so no layer of theirs can learn; set it to "
+                "none, or give the encoder itself"
+            )
+    return {
+        "audio": build_precomputed("audio", audio, corpus)
+        if audio.kind == PRECOMPUTED
+        else build_audio(audio, root, device, finetune.audio),
+        "text": build_precomputed("text", text, corpus)
+        if text.kind == PRECOMPUTED
+        else build_text(text, root, device, finetune.text),
+    }
+
+
+def summary_of(reader: ModalityReader) -> ModalityReader:
+    """Return the reader of (1, 2 D): mean and standard deviation over time of the frames that `reader` reads.
+
+    The linear baseline reads these where the store holds what lies below the layers that learn.
+    """
+
+    def encode(utterances: Sequence[Utterance]) -> list[Array]:
+        frames = [np.asarray(values, dtype=np.float64) for values in reader.encode(utterances)]
+        return [np.concatenate([f.mean(0), f.std(0)]).astype(np.float32)[None] for f in frames]
+
+    return ModalityReader(
+        reader.spec.model_copy(update={"dimension": 2 * reader.spec.dimension}), reader.length, encode
+    )
 
 
 def plan_batches(
@@ -212,11 +255,23 @@ def naming_full_disk(folder: Path) -> Iterator[None]:
         raise
 
 
+def _given(encoder: AudioEncoder | TextEncoder | Precomputed | None) -> AudioEncoder | TextEncoder | Precomputed:
+    if encoder is None:
+        raise ValueError("a modality without an encoder has nothing to summarise")
+    return encoder
+
+
 def _extraction(
-    modality: Modality, source: ModalityReader, plan: BatchPlan, manifest_sha256: str, scratch: Path
+    name: str,
+    source: ModalityReader,
+    parts: dict[Split, list[Utterance]],
+    batch_size: int,
+    manifest_sha256: str,
+    scratch: Path,
 ) -> Extraction:
+    plan = plan_batches(parts, source.length, batch_size)
     key = digest([source.spec.fingerprint, manifest_sha256, plan])
-    return Extraction(source.spec, source.encode, plan, scratch / f"{modality}-{key[:16]}")
+    return Extraction(source.spec, source.encode, plan, scratch / f"{name}-{key[:16]}")
 
 
 def _pieces(shards: list[tuple[list[int], Path]]) -> Iterator[tuple[int, Array]]:
@@ -237,21 +292,21 @@ def check_readable(utterances: Sequence[Utterance], sources: Sequence[ModalityRe
         )
 
 
-def words_before(utterances: Sequence[Utterance], count: int) -> dict[str, tuple[str, ...]]:
-    """Return, by utterance id, the words of the up to `count` utterances before it, earliest first.
+def words_before(utterances: Sequence[Utterance], count: int) -> dict[str, tuple[Earlier, ...]]:
+    """Return, by utterance id, the up to `count` utterances before it, earliest first: words, and whose they are.
 
     Before means: in the same dialogue and split, with a lower turn, and with text. An utterance without a
     dialogue or a turn has none before it. Rows that are not in `utterances` (quarantined ones) do not count.
     """
-    dialogues: dict[tuple[Split | None, str], list[tuple[int, str, str]]] = defaultdict(list)
+    dialogues: dict[tuple[Split | None, str], list[tuple[int, str, Utterance]]] = defaultdict(list)
     for u in utterances:
-        if u.dialogue is not None and u.turn is not None and u.text and u.text.strip():
-            dialogues[u.split, u.dialogue].append((u.turn, u.id, u.text))
-    before: dict[str, tuple[str, ...]] = {}
+        if u.dialogue is not None and u.turn is not None and has_text(u):
+            dialogues[u.split, u.dialogue].append((u.turn, u.id, u))
+    before: dict[str, tuple[Earlier, ...]] = {}
     for lines in dialogues.values():
-        lines.sort()
-        for turn, key, _ in lines:
-            earlier = [words for other, _, words in lines if other < turn]
+        lines.sort(key=lambda line: line[:2])
+        for turn, key, u in lines:
+            earlier = [Earlier(str(o.text), o.speaker == u.speaker) for other, _, o in lines if other < turn]
             before[key] = tuple(earlier[max(0, len(earlier) - count) :])
     return before
 

@@ -14,6 +14,7 @@ from lsgmer.core.stage import run_stage
 from lsgmer.features.store import FeatureSplit
 from lsgmer.model import checkpoint
 from lsgmer.training.fit import fit
+from lsgmer.training.launch import is_first, on_all
 from lsgmer.training.params import TrainingSections
 
 Needs = TrainingSections
@@ -21,9 +22,14 @@ Needs = TrainingSections
 
 def run(workspace: Workspace, params: Needs) -> None:
     """Train on data/features/{train,valid} and write weights, card, and DVCLive's metrics and plots to data/train."""
+    if on_all("lsgmer.stages.train", params.runtime):
+        return
     set_threads(params.runtime.threads)
     features, out = workspace.data("features"), workspace.data("train")
     train, valid = FeatureSplit.load(features / "train"), FeatureSplit.load(features / "valid")
+    if not is_first():
+        fit(train, valid, params, MODALITIES, workspace.scratch, root=workspace.root)
+        return
     out.mkdir(parents=True, exist_ok=True)
     with _live(out / "live") as live:
 
@@ -38,13 +44,18 @@ def run(workspace: Workspace, params: Needs) -> None:
                 flush=True,
             )
 
-        fitted = fit(train, valid, params, MODALITIES, workspace.scratch, log)
+        fitted = fit(train, valid, params, MODALITIES, workspace.scratch, log, workspace.root)
     card = checkpoint.save(out, fitted.model, fitted.card)
     fitted.forget()
     print(
         f"{card.variant}: {card.parameters:,} parameters, best epoch {card.best_epoch} of {card.epochs_run}, "
         f"valid balanced accuracy {card.valid_metrics['valid_balanced_accuracy']:.3f}"
     )
+    if card.calibration:
+        found = card.calibration
+        print(
+            f"temperature {found.temperature:.3f}: valid ECE {found.ece_before:.3f} before, {found.ece_after:.3f} after"
+        )
 
 
 def _live(folder: Path) -> Live:

@@ -42,6 +42,7 @@ def fit(
     modalities: tuple[Modality, ...],
     scratch: Path,
     on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+    root: Path | None = None,
 ) -> Fitted:
     """Train LSGMER on `train`, select the epoch by `train.select` on `valid`, stop early.
 
@@ -55,6 +56,7 @@ def fit(
         modalities: what the model may read; those without features are left out.
         scratch: folder for the state that an interrupted run resumes from.
         on_epoch: called with each epoch's metrics, including epochs that an earlier, killed run had finished.
+        root: what an encoder's folder is relative to, if layers of it should learn (default: the current folder).
 
     Returns:
         The model of the best epoch, and what `checkpoint.save` writes with it.
@@ -65,7 +67,7 @@ def fit(
     """
     check_parts(train, valid)
     chosen = tuple(name for name in MODALITIES if name in modalities and name in train.dimensions)
-    trainer = Trainer(train, valid, params, chosen)
+    trainer = Trainer(train, valid, params, chosen, root or Path.cwd())
     key = digest([STATE_FORMAT, train.sha256, valid.sha256, params.sections(*SECTIONS), chosen, library_versions()])
     state = scratch / "-".join(["fit", *chosen]) / f"{key[:16]}.safetensors"
     progress = trainer.restore(state)
@@ -79,8 +81,10 @@ def fit(
             break
         on_epoch(trainer.epoch(progress))
         trainer.save(state, progress)
+    model, calibration = trainer.finish()
     card = card_fields(train, valid, params, chosen, progress)
-    return Fitted(trainer.best_model(), progress.rows, card, state)
+    card |= {"learning": trainer.learning, "calibration": calibration}
+    return Fitted(model, progress.rows, card, state)
 
 
 def check_parts(train: FeatureSplit, valid: FeatureSplit) -> None:

@@ -42,9 +42,14 @@ class Feeder:
         """The number of batches in one pass."""
         return -(-len(self.rows) // self.batch_size)
 
-    def in_order(self) -> Iterator[tuple[Batch, Tensor]]:
-        """Yield (batch, labels (B,)) in the split's order."""
-        for rows in chunks(self.rows, self.batch_size):
+    def in_order(self, rank: int = 0, processes: int = 1) -> Iterator[tuple[Batch, Tensor]]:
+        """Yield (batch, labels (B,)) in the split's order: all batches, or every `processes`-th from `rank` on."""
+        for rows in chunks(self.rows, self.batch_size)[rank::processes]:
+            yield self._batch(rows)
+
+    def sample(self, count: int) -> Iterator[tuple[Batch, Tensor]]:
+        """Yield batches of about `count` utterances, spread evenly over the split."""
+        for rows in chunks(self.rows[:: max(1, len(self.rows) // count)], self.batch_size):
             yield self._batch(rows)
 
     def shuffled(
@@ -76,6 +81,26 @@ class Feeder:
         item = self.part.item(row)
         audio = item.audio if "audio" in self.modalities else None
         return replace(item, audio=audio, text=item.text if "text" in self.modalities else None)
+
+
+def divide(batch: Batch, labels: Tensor, count: int) -> list[tuple[Batch, Tensor]]:
+    """Return (batch, labels) in at most `count` pieces, each padded only as far as it needs."""
+    if count == 1:
+        return [(batch, labels)]
+    size = -(-len(labels) // count)
+    starts = range(0, len(labels), size)
+    return [(_rows(batch, slice(start, start + size)), labels[start : start + size]) for start in starts]
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    return Batch(batch.ids[rows], _trim(batch.audio, rows), _trim(batch.text, rows))
+
+
+def _trim(given: ModalityBatch | None, rows: slice) -> ModalityBatch | None:
+    if given is None:
+        return None
+    longest = max(1, int((~given.is_padding[rows]).sum(1).max()))
+    return ModalityBatch(given.values[rows, :longest], given.is_padding[rows, :longest])
 
 
 def crop(frames: Array, least: float, generator: np.random.Generator) -> Array:

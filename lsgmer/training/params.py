@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
+    Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
 )
 
 from lsgmer.core.sections import RuntimeParams, Section, Sections, Share
+from lsgmer.encoders.params import FinetuneParams
 from lsgmer.model.params import ModelParams, ObjectiveParams
 
 
@@ -18,6 +20,11 @@ class TrainParams(Section):
     """The optimiser, its schedule and early stopping; `select` is the validation metric that chooses the epoch.
 
     Each step sees a random stretch of an utterance's audio, at least `audio_crop` of its frames; 1 keeps all of them.
+
+    `finetune` names the encoder layers that learn too: the top one at `encoder_learning_rate`, each layer below at
+    `layer_decay` of the rate of the one above it. A batch is divided into `accumulation` pieces, or into one for each
+    process if there are more of those; its gradient is that of the whole batch either way. With `average_decay`, a
+    moving average of the weights over the steps is what is evaluated and kept. `calibrate` fits a temperature on valid.
     """
 
     epochs: PositiveInt
@@ -29,6 +36,14 @@ class TrainParams(Section):
     max_gradient_norm: PositiveFloat
     modality_dropout: Share
     audio_crop: Share = 1.0
+    finetune: FinetuneParams = FinetuneParams()
+    encoder_learning_rate: PositiveFloat = 5e-5
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    lora_rank: PositiveInt = 8
+    gradient_checkpointing: bool = False
+    accumulation: PositiveInt = 1
+    calibrate: bool = True
+    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     select: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"
 
 

@@ -2,32 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lsgmer.core.errors import LsgmerError
-from lsgmer.core.records import Modality
+from lsgmer.core.records import LearningSpec, Modality
 from lsgmer.features.store import FeatureSplit
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.pooling import utterance_statistics
 from lsgmer.training.loader import Feeder, chunks
 from lsgmer.training.params import TrainingSections
 
+SAMPLE = 512  # utterances that the layers that learn are run on for their statistics
 
-def start_model(train: FeatureSplit, params: TrainingSections, modalities: tuple[Modality, ...]) -> LSGMER:
-    """Return a new model with the training split's feature statistics and the label memory that `params` ask for.
 
-    Label embeddings from text need the text modality; without it they are random.
+def start_model(
+    train: FeatureSplit, params: TrainingSections, modalities: tuple[Modality, ...], root: Path
+) -> tuple[LSGMER, dict[Modality, LearningSpec]]:
+    """Return a new model with the training split's feature statistics, and what its learning layers are.
+
+    Label embeddings from text need the text modality; without it they are random. Encoder layers that learn start
+    with their pretrained weights; a folder source is relative to `root`. Raises LsgmerError: see `start_learning`.
     """
-    model = LSGMER(params.model, len(train.label_set), {name: train.dimensions[name] for name in modalities})
+    learning, specs = _learning(train, params, modalities, root)
+    dimensions = {name: specs[name].dimension if name in specs else train.dimensions[name] for name in modalities}
+    model = LSGMER(params.model, len(train.label_set), dimensions, learning)
     for name in modalities:
-        model.stream(name).standardise(*frame_statistics(train, name))
-        if (pooling := model.stream(name).pooling) is not None:
-            pooling.standardise(*pooled_statistics(train, name))
+        stream = model.stream(name)
+        frames = sampled_statistics(model, train, name) if name in specs else frame_statistics(train, name)
+        stream.standardise(*frames)
+        if stream.pooling is not None:
+            stream.pooling.standardise(*pooled_statistics(model, train, name, SAMPLE if name in specs else None))
     if params.model.label_start == "text" and "text" in modalities and train.label_text is not None:
         model.start_labels(torch.from_numpy(np.array(train.label_text)))
-    return model
+    return model, specs
+
+
+def _learning(
+    train: FeatureSplit, params: TrainingSections, modalities: tuple[Modality, ...], root: Path
+) -> tuple[dict[Modality, nn.Module], dict[Modality, LearningSpec]]:
+    layers: dict[Modality, nn.Module] = {}
+    specs: dict[Modality, LearningSpec] = {}
+    for name in modalities:
+        learns, spec = getattr(params.train.finetune, name), train.specs[name]
+        if spec is None or (learns == "none" and "below" not in spec.settings):
+            continue
+        from lsgmer.encoders.learning import describe, start_learning  # transformers: seconds to import
+
+        found = start_learning(spec, learns, params.train.lora_rank, root)
+        if params.train.gradient_checkpointing:
+            found.checkpoint_gradients()
+        layers[name], specs[name] = found, describe(found, learns)
+    return layers, specs
+
+
+@torch.no_grad()
+def sampled_statistics(model: LSGMER, part: FeatureSplit, modality: Modality) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation (D,) over the frames of a sample of `part`, as the layers that learn start out."""
+    frames = []
+    for values, is_padding in _frames(model, part, modality, SAMPLE):
+        frames.append(values[~is_padding].double())
+    flat = torch.cat(frames)
+    return flat.mean(0).float(), flat.std(0, correction=0).float()
+
+
+def _frames(
+    model: LSGMER, part: FeatureSplit, modality: Modality, count: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield frames (B, T, D) and is_padding (B, T) of about `count` utterances, or of all."""
+    feeder = Feeder(part, (modality,), 256 if count is None else 16, torch.device("cpu"))
+    model.eval()
+    for batch, _ in feeder.in_order() if count is None else feeder.sample(count):
+        values, is_padding, _ = model.frames(modality, getattr(batch, modality))
+        yield values, is_padding
 
 
 def frame_statistics(part: FeatureSplit, modality: Modality) -> tuple[Tensor, Tensor]:
@@ -45,9 +96,14 @@ def frame_statistics(part: FeatureSplit, modality: Modality) -> tuple[Tensor, Te
     return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
 
-def pooled_statistics(part: FeatureSplit, modality: Modality) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (3 D,) of `utterance_statistics` over the utterances that have `modality`."""
-    feeder = Feeder(part, (modality,), 256, torch.device("cpu"))
-    given = [getattr(batch, modality) for batch, _ in feeder.in_order()]
-    values = torch.cat([utterance_statistics(each.values, each.is_padding) for each in given]).double()
+@torch.no_grad()
+def pooled_statistics(
+    model: LSGMER, part: FeatureSplit, modality: Modality, count: int | None
+) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (3 D,) of `utterance_statistics` over the utterances that have `modality`.
+
+    With `count`, over a sample of about that many.
+    """
+    given = _frames(model, part, modality, count)
+    values = torch.cat([utterance_statistics(values, is_padding) for values, is_padding in given]).double()
     return values.mean(0).float(), values.std(0, correction=0).float()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -22,7 +25,9 @@ from lsgmer.features.store import FeatureSplit
 from lsgmer.metrics import balanced_accuracy, weighted_f1
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.objective import JointObjective, class_weights
-from lsgmer.training.loader import Feeder
+from lsgmer.model.train_card import Calibration
+from lsgmer.training.calibrate import calibrate
+from lsgmer.training.loader import Feeder, divide
 from lsgmer.training.params import TrainingSections
 from lsgmer.training.start import start_model
 
@@ -39,26 +44,37 @@ class Progress:
 
 
 class Trainer:
-    """Model, optimiser and schedule of one run. accelerate places it and sets the precision."""
+    """Model, optimiser and schedule of one run. accelerate places it and sets the precision.
+
+    On several processes, all draw the same batches; each computes its pieces of a batch, and their gradients are
+    summed, so that a step is the same as on one process that computes all pieces.
+    """
 
     def __init__(
-        self, train: FeatureSplit, valid: FeatureSplit, params: TrainingSections, modalities: tuple[Modality, ...]
+        self,
+        train: FeatureSplit,
+        valid: FeatureSplit,
+        params: TrainingSections,
+        modalities: tuple[Modality, ...],
+        root: Path,
     ) -> None:
         runtime, self.params = params.runtime, params
         choose_device(runtime.device)  # a clear error where there is no GPU
         self.accelerator = Accelerator(cpu=runtime.device == "cpu", mixed_precision=runtime.mixed_precision)
+        self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.pieces = max(params.train.accumulation, self.processes)
         device, size = self.accelerator.device, params.train.batch_size
         self.train, self.valid = Feeder(train, modalities, size, device), Feeder(valid, modalities, size, device)
         torch.manual_seed(runtime.seed)
-        model = start_model(train, params, modalities)
-        optimiser = torch.optim.AdamW(
-            model.parameters(), lr=params.train.learning_rate, weight_decay=params.train.weight_decay
-        )
-        self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
+        model, self.learning = start_model(train, params, modalities, root)
+        self.model = self.accelerator.prepare_model(model, evaluation_mode=True)  # not wrapped: see `_reduce`
+        optimiser = torch.optim.AdamW(_groups(self._bare(), params), weight_decay=params.train.weight_decay)
+        self.optimiser = self.accelerator.prepare_optimizer(optimiser)
         labels, classes = torch.from_numpy(self.train.labels), len(train.label_set)
         weights = class_weights(labels, classes, params.objective.class_weight_power)
         self.objective = JointObjective(params.objective, weights).to(device)
         self.best: dict[str, Tensor] = {}
+        self.average = WeightAverage(self._bare(), params.train.average_decay)
         # With few validation speakers the metric can spike while the learning rate still rises: select no epoch then.
         self.first_choice = min(math.ceil(params.train.warmup_share * params.train.epochs), params.train.epochs - 1)
 
@@ -73,25 +89,43 @@ class Trainer:
             sums += self._step(batch, labels, first + step)
         names = ("train_loss", "train_classification", "train_consistency")
         row = {"epoch": float(progress.epoch), **dict(zip(names, (sums / self.train.steps).tolist(), strict=True))}
-        row |= self._measure()
-        progress.rows.append(row)
-        too_early = progress.best_epoch < self.first_choice
-        if too_early or self._quality(row) > self._quality(progress.rows[progress.best_epoch]):
-            progress.best_epoch = progress.epoch
-            self.best = {name: value.detach().cpu().clone() for name, value in self._bare().state_dict().items()}
+        with self.average.applied(self._bare()):
+            row |= self._measure()
+            progress.rows.append(row)
+            too_early = progress.best_epoch < self.first_choice
+            if too_early or self._quality(row) > self._quality(progress.rows[progress.best_epoch]):
+                progress.best_epoch = progress.epoch
+                self.best = {name: value.detach().cpu().clone() for name, value in self._bare().state_dict().items()}
         progress.epoch += 1
         return row
 
-    def best_model(self) -> LSGMER:
-        """Return the model of the best epoch, on the CPU, in eval mode."""
-        model = self._bare().cpu()
+    def finish(self) -> tuple[LSGMER, Calibration | None]:
+        """Return the model of the best epoch, on the CPU, in eval mode, and its calibration if it should have one.
+
+        What lora learnt becomes part of the weights.
+        """
+        model = self._bare()
         model.load_state_dict(self.best)
-        return model.eval()
+        model.eval()
+        for name, spec in self.learning.items():
+            if spec.learns == "lora":
+                cast(Any, model.learning[name]).merge_lora()
+        found = calibrate(model, self.valid) if self.params.train.calibrate else None
+        return model.cpu(), found
 
     def save(self, path: Path, progress: Progress) -> None:
-        """Write all that a resumed run needs to `path`, atomically, as safetensors; delete older states there."""
+        """Write all that a resumed run needs to `path`, atomically, as safetensors; delete older states there.
+
+        On several processes, the first one writes, and the others wait for it.
+        """
+        if self.rank == 0:
+            self._write(path, progress)
+        self.accelerator.wait_for_everyone()
+
+    def _write(self, path: Path, progress: Progress) -> None:
         tensors = {f"model.{k}": v for k, v in self._bare().state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.values.items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{k}": v for k, v in moments.items()}
         scaler = self.accelerator.scaler
@@ -119,6 +153,7 @@ class Trainer:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         self._bare().load_state_dict(_part(tensors, "model."))
         self.best = _part(tensors, "best.")
+        self.average.restore(_part(tensors, "average."))
         state = self.optimiser.state_dict()
         for name, value in _part(tensors, "optimiser.").items():
             index, _, moment = name.partition(".")
@@ -131,27 +166,56 @@ class Trainer:
     def _step(self, batch: Batch, labels: Tensor, step: int) -> Any:
         """Take one optimiser step and return (total, classification, consistency)."""
         total_steps = self.train.steps * self.params.train.epochs
-        rate = self.params.train.learning_rate * schedule(step, total_steps, self.params.train.warmup_share)
+        factor = schedule(step, total_steps, self.params.train.warmup_share)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        parts = self.objective(self.model(batch), labels)
+            group["lr"] = group["base_rate"] * factor
         self.optimiser.zero_grad()
-        self.accelerator.backward(parts.total)
+        sums = torch.zeros(3, dtype=torch.float64)
+        weights = self.objective.class_weights[labels].sum()
+        for number, (piece, truth) in enumerate(divide(batch, labels, self.pieces)):
+            if number % self.processes != self.rank:
+                continue
+            if self.pieces > 1:  # the same noise, whichever process computes the piece
+                torch.manual_seed(_noise_seed(self.params.runtime.seed, step, number))
+            parts = self.objective(self.model(piece), truth)
+            share = self.objective.class_weights[truth].sum() / weights if self.pieces > 1 else 1.0
+            parts = parts.scaled(share, len(truth) / len(labels), self.params.objective.consistency_weight)
+            self.accelerator.backward(parts.total)
+            sums += torch.stack([parts.total, parts.classification, parts.consistency]).detach().double().cpu()
+        sums = self._reduce(sums)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.params.train.max_gradient_norm)
         self.optimiser.step()
         self._bare().memory.update()
-        return np.array([part.item() for part in (parts.total, parts.classification, parts.consistency)])
+        self.average.update(self._bare())
+        return sums.numpy()
+
+    def _reduce(self, sums: Tensor) -> Tensor:
+        """Sum gradients over all processes, in place, and return the sum of `sums`."""
+        if self.processes == 1:
+            return sums
+        learnt = [p for p in self.model.parameters() if p.requires_grad]
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learnt])
+        torch.distributed.all_reduce(flat)
+        for parameter, gradient in zip(learnt, torch.split(flat, [p.numel() for p in learnt]), strict=True):
+            parameter.grad = gradient.view_as(parameter)
+        moved = sums.to(flat.device)
+        torch.distributed.all_reduce(moved)
+        return moved.cpu()
 
     @torch.no_grad()
     def _measure(self) -> dict[str, float]:
         """Return the validation split's loss, accuracy and balanced accuracy, and the metric that selects."""
         self.model.eval()
-        predicted, loss = [], 0.0
-        for batch, labels in self.valid.in_order():
+        found: list[tuple[Any, float]] = []
+        for batch, labels in self.valid.in_order(self.rank, self.processes):
             output = self.model(batch)
-            loss += float(self.objective(output, labels).total) * len(labels)
-            predicted.append(output.logits.argmax(-1).cpu().numpy())
-        guess, truth = np.concatenate(predicted), self.valid.labels
+            loss = float(self.objective(output, labels).total) * len(labels)
+            found.append((output.logits.argmax(-1).cpu().numpy(), loss))
+        shares = [found] if self.processes == 1 else gather_object([found])
+        count = -(-len(self.valid.labels) // self.valid.batch_size)
+        batches = [shares[i % self.processes][i // self.processes] for i in range(count)]
+        guess, truth = np.concatenate([predicted for predicted, _ in batches]), self.valid.labels
+        loss = sum(loss for _, loss in batches)
         row = {
             "valid_loss": loss / len(truth),
             "valid_accuracy": float((guess == truth).mean()),
@@ -168,6 +232,72 @@ class Trainer:
     def _bare(self) -> LSGMER:
         model: LSGMER = self.accelerator.unwrap_model(self.model)
         return model
+
+
+class WeightAverage:
+    """The moving average of the weights over the steps, A_t = decay A_(t-1) + (1 - decay) W_t; nothing for decay 0.
+
+    The decay grows with the steps, as (1 + t) / (10 + t) at most, so that the start is soon forgotten.
+    """
+
+    def __init__(self, model: LSGMER, decay: float) -> None:
+        self.decay = decay
+        self.values = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad} if decay else {}
+        if decay:
+            self.values["steps"] = torch.zeros((), dtype=torch.int64)
+
+    @torch.no_grad()
+    def update(self, model: LSGMER) -> None:
+        """Move the average towards the weights of `model`."""
+        if not self.decay:
+            return
+        self.values["steps"] += 1
+        steps = int(self.values["steps"])
+        decay = min(self.decay, (1 + steps) / (10 + steps))
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                self.values[name].lerp_(parameter, 1 - decay)
+
+    @contextmanager
+    def applied(self, model: LSGMER) -> Iterator[None]:
+        """Put the average into `model` for a while."""
+        own = {n: p.detach().clone() for n, p in model.named_parameters() if n in self.values}
+        self._put(model, self.values)
+        try:
+            yield
+        finally:
+            self._put(model, own)
+
+    def restore(self, values: dict[str, Tensor]) -> None:
+        """Set the average to saved `values`."""
+        for name, value in values.items():
+            self.values[name].copy_(value)
+
+    @torch.no_grad()
+    def _put(self, model: LSGMER, values: dict[str, Tensor]) -> None:
+        for name, parameter in model.named_parameters():
+            if name in values:
+                parameter.copy_(values[name])
+
+
+def _groups(model: LSGMER, params: TrainingSections) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: the head, then the learning layers by depth, each with its `base_rate`."""
+    train = params.train
+    layers = {id(p) for p in model.learning.parameters()}
+    head = [p for p in model.parameters() if id(p) not in layers]
+    groups = [{"params": head, "lr": train.learning_rate, "base_rate": train.learning_rate}]
+    for learning in model.learning.values():
+        by_depth: dict[int, list[Tensor]] = {}
+        for _, parameter, depth in cast(Any, learning).depths():
+            by_depth.setdefault(depth, []).append(parameter)
+        for depth, found in sorted(by_depth.items()):
+            rate = train.encoder_learning_rate * train.layer_decay**depth
+            groups.append({"params": found, "lr": rate, "base_rate": rate})
+    return groups
+
+
+def _noise_seed(seed: int, step: int, piece: int) -> int:
+    return int(np.random.default_rng([seed, step, piece]).integers(2**62))
 
 
 def schedule(step: int, total: int, warmup_share: float) -> float:

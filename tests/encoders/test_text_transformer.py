@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import EncoderSpec
-from lsgmer.encoders.build import TextEncoder, build_text, load_encoder
+from lsgmer.encoders.build import Earlier, TextEncoder, build_text, load_encoder
 from lsgmer.encoders.params import TextEncoderParams
 from lsgmer.params import load_params
 from tests.support.tiny import WORDS
@@ -51,7 +51,7 @@ def test_several_layers_stand_side_by_side(roberta: Path) -> None:
     params = TextEncoderParams(kind="transformers", source=str(roberta), layers=(1, 3), max_tokens=16)
     encoder = build_text(params, Path())
     assert encoder is not None
-    text, before = "we are not happy", [["the dark road"]]
+    text, before = "we are not happy", [[Earlier("the dark road")]]
     found = encoder.encode([text], before)[0]
     assert found.shape == (6, encoder.spec.dimension) == (6, 32)
     parts = [build(roberta, layer, context=1).encode([text], before)[0] for layer in (1, 3)]
@@ -84,12 +84,13 @@ def test_what_was_said_before_is_read_and_only_the_texts_own_tokens_come_back(
     roberta: Path, sentences: list[list[str]]
 ) -> None:
     encoder = build(roberta, max_tokens=32, context=3)
-    *before, text = [" ".join(words) for words in sentences]
-    alone, behind, other = encoder.encode([text, text, "home"], [(), before, ["dark road"]])
+    *earlier, text = [" ".join(words) for words in sentences]
+    before = [Earlier(line) for line in earlier]
+    alone, behind, other = encoder.encode([text, text, "home"], [(), before, [Earlier("dark road")]])
     assert alone.shape == behind.shape
     assert np.array_equal(alone, encoder.encode([text])[0]), "an utterance alone is the first of its dialogue"
     assert np.array_equal(behind, encoder.encode([text], [before])[0])
-    assert np.array_equal(other, encoder.encode(["home"], [["dark road"]])[0])
+    assert np.array_equal(other, encoder.encode(["home"], [[Earlier("dark road")]])[0])
     assert np.allclose(alone, behind, atol=1e-4) == (not before)
 
 
@@ -98,17 +99,33 @@ def test_context_goes_between_the_start_token_and_the_text(roberta: Path) -> Non
     ids = tokenizer("we are </s> not happy </s> today", return_tensors="pt")["input_ids"]
     with torch.inference_mode():
         whole = model(ids).last_hidden_state[0].numpy()
-    found = build(roberta, context=2).encode(["today"], [["we are", "not happy"]])[0]
+    found = build(roberta, context=2).encode(["today"], [[Earlier("we are"), Earlier("not happy")]])[0]
     np.testing.assert_allclose(found, whole[[0, -2, -1]], atol=1e-5)
 
 
 def test_context_that_does_not_fit_is_left_off_from_the_earliest_on(roberta: Path) -> None:
     encoder = build(roberta, max_tokens=8, context=2)
     text = "we are not"  # 5 tokens with the special ones: room for 3 more
-    cut = encoder.encode([text], [["i am so glad", "the road"]])[0]
-    assert np.array_equal(cut, encoder.encode([text], [["the road"]])[0])
+    cut = encoder.encode([text], [[Earlier("i am so glad"), Earlier("the road")]])[0]
+    assert np.array_equal(cut, encoder.encode([text], [[Earlier("the road")]])[0])
     full = "we are not happy about the dark road home"
-    assert np.array_equal(encoder.encode([full], [["glad"]])[0], encoder.encode([full])[0])
+    assert np.array_equal(encoder.encode([full], [[Earlier("glad")]])[0], encoder.encode([full])[0])
+
+
+def test_marks_say_whether_the_same_speaker_said_it() -> None:
+    marked, unmarked = (build_text(MINILM.model_copy(update={"context": 2, "marks": m}), Path()) for m in (True, False))
+    same, other, unknown = ([Earlier("the dark road", mark)] for mark in (True, False, None))
+    tokens = [marked.encode(["not happy"], [before])[0] for before in (same, other, unknown)]
+    assert not np.array_equal(tokens[0], tokens[1])
+    assert np.array_equal(unmarked.encode(["not happy"], [same])[0], tokens[2])
+    assert unmarked.spec.fingerprint != marked.spec.fingerprint
+
+
+def test_a_card_from_before_there_were_marks_is_read_without_them(roberta: Path) -> None:
+    params = TextEncoderParams(kind="transformers", source=str(roberta), max_tokens=32, context=2, marks=False)
+    spec = build_text(params, Path()).spec
+    old = spec.model_copy(update={"settings": {k: v for k, v in spec.settings.items() if k != "marks"}})
+    assert load_encoder(old).spec == spec
 
 
 def test_context_changes_the_fingerprint_and_its_absence_does_not(roberta: Path) -> None:

@@ -26,7 +26,7 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.records import SPLITS
 from lsgmer.core.sections import override, read_yaml
-from lsgmer.encoders.build import build_audio, build_text
+from lsgmer.encoders.build import Earlier, build_audio, build_text
 from lsgmer.features.store import FeatureSplit
 from lsgmer.manifests.manifest import Manifest
 from lsgmer.manifests.utterance import Utterance
@@ -308,7 +308,8 @@ def test_a_text_is_read_behind_what_its_dialogue_said_before(roberta: Path, tmp_
             own = by_id[key]
             earlier = [u for u in made if (u.split, u.dialogue) == (name, own.dialogue) and u.turn < own.turn]
             heard += bool(earlier)
-            assert np.array_equal(split.item(i).text, text.encode([own.text], [[u.text for u in earlier[-1:]]])[0])
+            before = [Earlier(u.text, u.speaker == own.speaker) for u in earlier[-1:]]
+            assert np.array_equal(split.item(i).text, text.encode([own.text], [before])[0])
     assert heard > 10
 
 

@@ -12,6 +12,7 @@ import torch
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import MODALITIES
 from lsgmer.model import checkpoint
+from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.train_card import speaker_digest
 from lsgmer.training.fit import check_parts, fit
 from lsgmer.training.loader import Feeder, crop, hide_modalities
@@ -120,7 +121,15 @@ def test_one_modality(tmp_path, name):
 
 
 def test_no_parameter_lets_test_data_in():
-    assert set(inspect.signature(fit).parameters) == {"train", "valid", "params", "modalities", "scratch", "on_epoch"}
+    assert set(inspect.signature(fit).parameters) == {
+        "train",
+        "valid",
+        "params",
+        "modalities",
+        "scratch",
+        "on_epoch",
+        "root",
+    }
     with pytest.raises(LsgmerError, match="train and valid splits only"):
         fit(TRAIN, learnable("test", 12, 3), small_params(), MODALITIES, None)
 
@@ -176,7 +185,7 @@ def test_only_the_audio_of_training_batches_is_cropped():
 
 def test_a_model_of_input_statistics_standardises_by_the_training_utterances_and_trains(tmp_path):
     params = small_params("model.statistics=input", "train.audio_crop=0.6")
-    mean, scale = pooled_statistics(TRAIN, "audio")
+    mean, scale = pooled_statistics(LSGMER(small_params().model, 3, TRAIN.dimensions), TRAIN, "audio", None)
     frames = [TRAIN.features("audio", i) for i in range(len(TRAIN))]
     np.testing.assert_allclose(mean[:AUDIO], np.mean([f.mean(0) for f in frames], axis=0), atol=1e-5)
     np.testing.assert_allclose(scale[:AUDIO], np.std([f.mean(0) for f in frames], axis=0), atol=1e-5)
