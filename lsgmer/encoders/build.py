@@ -12,18 +12,18 @@ import numpy as np
 from lsgmer.audio import Waveform
 from lsgmer.core.errors import LsgmerError, PackagingRefused
 from lsgmer.core.records import EncoderSpec, Modality
+from lsgmer.encoders.context import Earlier
 from lsgmer.encoders.learning import Below, below
 from lsgmer.encoders.logmel import LogMel
 from lsgmer.encoders.params import AudioEncoderParams, Learns, TextEncoderParams
 from lsgmer.encoders.precomputed import Precomputed, why_not_servable
 from lsgmer.encoders.speech_lstm import SpeechLstm
 from lsgmer.encoders.speech_transformer import SpeechTransformer
-from lsgmer.encoders.text_transformer import Earlier, TextTransformer
+from lsgmer.encoders.text_transformer import TextTransformer
 from lsgmer.encoders.weights import EncoderFiles, copy_files, find_files, is_packed
 
 __all__ = [
     "AudioEncoder",
-    "Earlier",
     "Precomputed",
     "TextEncoder",
     "build_audio",
@@ -59,6 +59,10 @@ class TextEncoder(Protocol):
         self, texts: Sequence[str], before: Sequence[Sequence[Earlier]] | None = None
     ) -> list[np.ndarray[Any, Any]]:
         """Return token embeddings (T, D) float32 of each text, read after the utterances `before` it, if any."""
+        ...
+
+    def context_read(self, text: str, before: Sequence[Earlier]) -> int:
+        """Return how many utterances of `before` are read with `text`."""
         ...
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,11 @@ from transformers import AutoTokenizer, BatchEncoding
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import EncoderSpec
 from lsgmer.core.source import library_versions
+from lsgmer.encoders.context import Earlier
 from lsgmer.encoders.learning import Below
 from lsgmer.encoders.params import TextEncoderParams
 from lsgmer.encoders.transformer import load_transformer
 from lsgmer.encoders.weights import EncoderFiles
-
-MARKS = {True: "same:", False: "other:"}  # before an earlier utterance: the same speaker said it, or another
-
-
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """An earlier utterance of the same dialogue: its words, and whether the same speaker said it (None: not known)."""
-
-    text: str
-    same_speaker: bool | None = None
 
 
 class TextTransformer:
@@ -97,9 +87,16 @@ class TextTransformer:
         earlier = before if before is not None else [()] * len(texts)
         return [self._tokens(text, lines) for text, lines in zip(texts, earlier, strict=True)]
 
+    def context_read(self, text: str, before: Sequence[Earlier]) -> int:
+        """Return how many utterances of `before` are read with `text`: the others, the earliest, do not fit."""
+        room = self._max_tokens - len(self._own(text))
+        lengths = [len(line) for line in self._context(before)][::-1]
+        return sum(sum(lengths[:i]) < room for i in range(len(lengths)))
+
     def _tokens(self, text: str, before: Sequence[Earlier]) -> np.ndarray[Any, Any]:
-        own = self._tokenizer(text, truncation=True, max_length=self._max_tokens)["input_ids"]
-        context = self._context(before)[: self._max_tokens - len(own)][::-1]
+        own = self._own(text)
+        context = [token for line in self._context(before) for token in line]
+        context = context[max(0, len(context) - (self._max_tokens - len(own))) :]
         ids = torch.tensor([[own[0], *context, *own[1:]]])
         is_own = torch.ones(ids.shape[1], dtype=torch.bool)
         is_own[1 : 1 + len(context)] = False
@@ -113,17 +110,15 @@ class TextTransformer:
             return _stored(tokens, is_own)
         return np.ascontiguousarray(tokens[is_own].numpy(), dtype=np.float32)
 
-    def _context(self, before: Sequence[Earlier]) -> list[int]:
-        """Return the token ids of `before`, with a separator after each utterance, in reverse: the nearest first."""
-        lines = [
-            self._tokenizer(self._marked(line), add_special_tokens=False, verbose=False)["input_ids"] for line in before
-        ]
-        return [token for line in lines for token in (*line, self._tokenizer.sep_token_id)][::-1]
+    def _own(self, text: str) -> list[int]:
+        """Return the token ids of `text`, with start and end."""
+        return list(self._tokenizer(text, truncation=True, max_length=self._max_tokens)["input_ids"])
 
-    def _marked(self, line: Earlier) -> str:
-        if not self._marks or line.same_speaker is None:
-            return line.text
-        return f"{MARKS[line.same_speaker]} {line.text}"
+    def _context(self, before: Sequence[Earlier]) -> list[list[int]]:
+        """Return the token ids of each of `before`, with its mark in front and a separator after it."""
+        words = [line.marked if self._marks else line.text for line in before]
+        ids = [self._tokenizer(line, add_special_tokens=False, verbose=False)["input_ids"] for line in words]
+        return [[*line, self._tokenizer.sep_token_id] for line in ids]
 
     def _check_separator(self, context: int, files: EncoderFiles) -> None:
         if context and self._tokenizer.sep_token_id is None:

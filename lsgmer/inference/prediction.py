@@ -6,7 +6,10 @@ from lsgmer.core.records import Modality, Record
 
 
 class Prediction(Record):
-    """A prediction. `consistency` = 1 - JS(q, p) / ln 2, in [0, 1]: 1 when attribution q and probabilities p agree."""
+    """A prediction. `consistency` = 1 - JS(q, p) / ln 2, in [0, 1]: 1 when attribution q and probabilities p agree.
+
+    `context_used` is how many earlier utterances were read with the words; None where the model reads no context.
+    """
 
     emotion: str
     probabilities: dict[str, float]
@@ -15,3 +18,4 @@ class Prediction(Record):
     modalities: tuple[Modality, ...]
     model_version: str
     request_id: str | None = None
+    context_used: int | None = None

@@ -13,6 +13,7 @@ from lsgmer.audio import Waveform
 from lsgmer.core.device import choose_device
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import MODALITIES, Modality
+from lsgmer.encoders.context import Earlier
 from lsgmer.features.batch import Item
 from lsgmer.inference.outputs import Outputs, collect_outputs, run_model
 from lsgmer.inference.prediction import Prediction
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input: speech (any sample rate), text, or both. Blank text counts as none."""
+    """One input: speech (any sample rate), text, or both. Blank text counts as none.
+
+    `previous` are the earlier utterances of the same dialogue, earliest first.
+    """
 
     audio: Waveform | None = None
     text: str | None = None
+    previous: tuple[Earlier, ...] = ()
 
     @property
     def words(self) -> str | None:
@@ -94,7 +99,11 @@ class Predictor:
             part = slice(start, start + batch_size)
             features = self._encode(items[part], used[part])
             outputs = collect_outputs([run_model(self.model, features)], [list(range(len(features)))], len(features))
-            predictions += [self._prediction(outputs, i, modalities) for i, modalities in enumerate(used[part])]
+            read = [self._context_used(item, names) for item, names in zip(items[part], used[part], strict=True)]
+            predictions += [
+                self._prediction(outputs, i, names).model_copy(update={"context_used": read[i]})
+                for i, names in enumerate(used[part])
+            ]
         return predictions
 
     def _encode(self, items: Sequence[Input], used: Sequence[tuple[Modality, ...]]) -> list[Item]:
@@ -107,12 +116,31 @@ class Predictor:
                 waves = [cast(Waveform, items[i].audio) for i in rows]
                 values = cast("AudioEncoder", self.encoders[name]).encode(waves)
             else:
-                values = cast("TextEncoder", self.encoders[name]).encode([str(items[i].words) for i in rows])
+                words = [str(items[i].words) for i in rows]
+                values = cast("TextEncoder", self.encoders[name]).encode(words, [self._before(items[i]) for i in rows])
             for i, frames in zip(rows, values, strict=True):
                 features[i] = (
                     replace(features[i], audio=frames) if name == "audio" else replace(features[i], text=frames)
                 )
         return features
+
+    @property
+    def context(self) -> int:
+        """How many earlier utterances of a dialogue the model reads."""
+        spec = self.card.encoders.get("text")
+        return int(spec.settings.get("context", 0)) if spec is not None else 0
+
+    def _before(self, item: Input) -> tuple[Earlier, ...]:
+        """Return the utterances of `item.previous` that the model may read: the nearest that have words."""
+        spoken = tuple(line for line in item.previous if line.text.strip())
+        return spoken[max(0, len(spoken) - self.context) :]
+
+    def _context_used(self, item: Input, used: tuple[Modality, ...]) -> int | None:
+        if not self.context:
+            return None
+        if "text" not in used:
+            return 0
+        return cast("TextEncoder", self.encoders["text"]).context_read(str(item.words), self._before(item))
 
     def _prediction(self, outputs: Outputs, i: int, modalities: tuple[Modality, ...]) -> Prediction:
         names = self.card.labels.names

@@ -24,13 +24,13 @@ from lsgmer.core.sections import ComputeParams, CorpusFolder, Part, Sections
 from lsgmer.core.stage import run_stage
 from lsgmer.encoders.build import (
     AudioEncoder,
-    Earlier,
     Precomputed,
     TextEncoder,
     build_audio,
     build_precomputed,
     build_text,
 )
+from lsgmer.encoders.context import Earlier
 from lsgmer.encoders.params import FeaturesParams, FinetuneParams, FinetunePart
 from lsgmer.features.batch import length_buckets
 from lsgmer.features.store import Frames, write_split

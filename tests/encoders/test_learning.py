@@ -11,7 +11,8 @@ import torch
 
 from lsgmer.audio import Waveform
 from lsgmer.core.errors import LsgmerError
-from lsgmer.encoders.build import Earlier, build_audio, build_text, load_encoder
+from lsgmer.encoders.build import build_audio, build_text, load_encoder
+from lsgmer.encoders.context import Earlier
 from lsgmer.encoders.learning import LearningLayers, describe, rebuild, start_learning
 from lsgmer.encoders.params import AudioEncoderParams, TextEncoderParams
 from lsgmer.features.batch import Item, collate

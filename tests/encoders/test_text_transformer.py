@@ -14,7 +14,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import EncoderSpec
-from lsgmer.encoders.build import Earlier, TextEncoder, build_text, load_encoder
+from lsgmer.encoders.build import TextEncoder, build_text, load_encoder
+from lsgmer.encoders.context import Earlier
 from lsgmer.encoders.params import TextEncoderParams
 from lsgmer.params import load_params
 from tests.support.tiny import WORDS

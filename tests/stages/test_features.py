@@ -26,7 +26,8 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.records import SPLITS
 from lsgmer.core.sections import override, read_yaml
-from lsgmer.encoders.build import Earlier, build_audio, build_text
+from lsgmer.encoders.build import build_audio, build_text
+from lsgmer.encoders.context import Earlier
 from lsgmer.features.store import FeatureSplit
 from lsgmer.manifests.manifest import Manifest
 from lsgmer.manifests.utterance import Utterance
