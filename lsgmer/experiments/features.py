@@ -13,11 +13,11 @@ from pydantic import Field
 
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.records import SPLITS, canonical_json
-from lsgmer.core.sections import RuntimeParams, Sections, parse, rebase
+from lsgmer.core.sections import Part, RuntimeParams, Sections, parse, rebase
 from lsgmer.core.stage import guarded
 from lsgmer.corpora.params import CorpusParams
 from lsgmer.corpora.readers import read_corpus
-from lsgmer.encoders.params import FeaturesParams
+from lsgmer.encoders.params import FeaturesParams, FinetunePart
 from lsgmer.experiments.folds import Unit, folds
 from lsgmer.experiments.plan import FOLDER, Protocol, cell_settings, load_plan, source_content
 from lsgmer.manifests.params import ManifestParams
@@ -35,6 +35,7 @@ class SourceParams(Sections):
     manifest: ManifestParams
     validate_: Annotated[ValidateParams, Field(alias="validate")]
     features: FeaturesParams
+    train: Part[FinetunePart]
 
 
 def prepare(root: Path, name: str) -> None:

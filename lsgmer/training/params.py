@@ -12,11 +12,11 @@ from pydantic import (
 )
 
 from lsgmer.core.sections import RuntimeParams, Section, Sections, Share
-from lsgmer.encoders.params import FinetuneParams
+from lsgmer.encoders.params import FinetunePart
 from lsgmer.model.params import ModelParams, ObjectiveParams
 
 
-class TrainParams(Section):
+class TrainParams(FinetunePart):
     """The optimiser, its schedule and early stopping; `select` is the validation metric that chooses the epoch.
 
     Each step sees a random stretch of an utterance's audio, at least `audio_crop` of its frames; 1 keeps all of them.
@@ -36,7 +36,6 @@ class TrainParams(Section):
     max_gradient_norm: PositiveFloat
     modality_dropout: Share
     audio_crop: Share = 1.0
-    finetune: FinetuneParams = FinetuneParams()
     encoder_learning_rate: PositiveFloat = 5e-5
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     lora_rank: PositiveInt = 8
