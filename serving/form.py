@@ -14,13 +14,19 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from lsgmer.encoders.context import Earlier
+
 MAX_UPLOAD_BYTES = 25 * 2**20
 MAX_AUDIO_S = 60.0
 MAX_CHANNELS = 8
 MAX_SAMPLE_RATE = 192_000
 MAX_TEXT_CHARACTERS = 10_000
+MAX_PREVIOUS = 32
+FIELDS = ("audio", "text", "previous", "speaker")
+HOW_PREVIOUS = 'send ["a text", {"text": "another", "speaker": "name"}], earliest first'
 HOW = "send the form fields audio (a file) and/or text, as in curl -F audio=@speech.flac -F text='the words'"
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+SPEAKER = re.compile(r"[\w .@:+-]{1,128}")
 ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -41,6 +47,16 @@ class PredictRequest(bentoml.IODescriptor):  # type: ignore[misc]
         None, description="Speech: WAV, FLAC, OGG, Opus or MP3, at most 60 s and 25 MiB."
     )
     text: str | None = Field(None, description="The words, at most 10,000 characters. Empty counts as absent.")
+    previous: str | None = Field(
+        None,
+        description="Earlier utterances of the dialogue, earliest first, at most 32: a JSON list of texts, or of "
+        '{"text": ..., "speaker": ...}. Read by models that were trained with context.',
+    )
+    speaker: str | None = Field(
+        None,
+        description="Who speaks, to tell whose the earlier utterances are; and, by models that were trained with "
+        "features.normalise, to remove the speaker's own audio level.",
+    )
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: Any) -> PredictRequest:
@@ -75,6 +91,43 @@ def clean_text(text: str | None) -> str | None:
     return stripped or None
 
 
+def read_speaker(given: str | None) -> str | None:
+    """Return the speaker's name, None for none. Raises Refusal for one that is not a plain name."""
+    name = (given or "").strip()
+    if name and not SPEAKER.fullmatch(name):
+        raise Refusal(400, "speaker: at most 128 letters, digits, spaces and . _ @ : + - are allowed")
+    return name or None
+
+
+def read_previous(given: str | None, speaker: str | None) -> tuple[Earlier, ...]:
+    """Return the earlier utterances in `given`, a JSON list; `speaker` says the words themselves. Raises Refusal."""
+    if not (given or "").strip():
+        return ()
+    try:
+        lines = json.loads(str(given))
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"previous: not JSON: {error}; {HOW_PREVIOUS}") from error
+    if not isinstance(lines, list):
+        raise Refusal(400, f"previous: not a list; {HOW_PREVIOUS}")
+    if len(lines) > MAX_PREVIOUS:
+        raise Refusal(413, f"previous: {len(lines)} utterances, at most {MAX_PREVIOUS} are allowed")
+    return tuple(_earlier(line, i, speaker) for i, line in enumerate(lines))
+
+
+def _earlier(line: Any, place: int, speaker: str | None) -> Earlier:
+    fields = {"text": line} if isinstance(line, str) else line
+    if not isinstance(fields, dict) or set(fields) - {"text", "speaker"} or not isinstance(fields.get("text"), str):
+        raise Refusal(400, f"previous[{place}]: neither a text nor an object with text; {HOW_PREVIOUS}")
+    who = fields.get("speaker")
+    if who is not None and not isinstance(who, str):
+        raise Refusal(400, f"previous[{place}].speaker: not a text; {HOW_PREVIOUS}")
+    try:
+        text, name = clean_text(fields["text"]), read_speaker(who)
+    except Refusal as refusal:
+        raise Refusal(refusal.status, f"previous[{place}].{refusal.reason}") from refusal
+    return Earlier(text or "", None if name is None or speaker is None else name == speaker)
+
+
 async def _read_fields(request: Request) -> dict[str, Any]:
     declared = request.headers.get("content-length", "0")
     _check_size(int(declared) if declared.isdigit() else 0)
@@ -94,13 +147,15 @@ async def _read_fields(request: Request) -> dict[str, Any]:
 
 
 async def _from_form(form: FormData) -> dict[str, Any]:
-    unknown = sorted(set(form) - {"audio", "text"})
+    unknown = sorted(set(form) - set(FIELDS))
     if unknown:
         raise Refusal(400, f"unknown field(s) {', '.join(unknown)}; {HOW}")
     for name in form:
         if len(form.getlist(name)) > 1:
             raise Refusal(400, f"{name}: given {len(form.getlist(name))} times; send one per request")
-    given = {"audio": await _audio(form.get("audio")), "text": await _text(form.get("text"))}
+    given: dict[str, Any] = {"audio": await _audio(form.get("audio"))}
+    for name in ("text", "previous", "speaker"):
+        given[name] = await _text(name, form.get(name))
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -115,12 +170,12 @@ async def _audio(value: UploadFile | str | None) -> bytes | None:
     return await value.read()
 
 
-async def _text(value: UploadFile | str | None) -> str | None:
+async def _text(name: str, value: UploadFile | str | None) -> str | None:
     if isinstance(value, UploadFile):
         try:
             value = (await value.read()).decode()
         except UnicodeDecodeError as error:
-            raise Refusal(400, "text: the file is not UTF-8 text") from error
+            raise Refusal(400, f"{name}: the file is not UTF-8 text") from error
     return _unquoted(value) if value else None
 
 
@@ -137,10 +192,20 @@ def _unquoted(text: str) -> str:
 def _from_json(body: bytes) -> dict[str, Any]:
     try:
         content = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refusal(400, f"the body is not JSON: {error}") from error
-    if not isinstance(content, dict) or set(content) - {"text"} or not isinstance(content.get("text", ""), str):
-        raise Refusal(400, f'a JSON body may only be {{"text": "the words"}}; for audio, {HOW}')
+    texts = ("text", "speaker")
+    if (
+        not isinstance(content, dict)
+        or set(content) - {*texts, "previous"}
+        or not all(isinstance(content.get(name, ""), str) for name in texts)
+    ):
+        raise Refusal(
+            400,
+            f'a JSON body may only be {{"text": "the words", "previous": [...], "speaker": "name"}}; for audio, {HOW}',
+        )
+    if "previous" in content:
+        content["previous"] = json.dumps(content["previous"])
     return content
 
 

@@ -31,11 +31,15 @@ from serving.form import (
     PredictRequest,
     Refusal,
     clean_text,
+    read_previous,
+    read_speaker,
     request_id,
 )
 
 if TYPE_CHECKING:
     from lsgmer.audio import Waveform
+    from lsgmer.inference.predictor import Input
+    from lsgmer.inference.speakers import SpeakerLevels
 
 ROOT = Path(__file__).parents[1]  # the Bento's src/, which holds model/, papers/ and serving/
 WEB = Path(__file__).parent / "web"
@@ -56,6 +60,21 @@ async def card(request: Request) -> Response:
     return FileResponse(ROOT / "papers" / "model_card.json", media_type="application/json")
 
 
+async def speakers(request: Request) -> Response:
+    """Return how many speakers' audio levels are kept, and the limits; never their names."""
+    levels: SpeakerLevels = request.app.state.levels
+    limits = {"most": levels.speakers, "hours": levels.expire_s / 3600}
+    return JSONResponse({"kept": len(levels), **limits})
+
+
+async def forget(request: Request) -> Response:
+    """Delete the audio level of a speaker."""
+    levels: SpeakerLevels = request.app.state.levels
+    if levels.delete(request.path_params["name"]):
+        return Response(status_code=204)
+    return JSONResponse({"error": "no audio level is kept for this speaker"}, status_code=404)
+
+
 def demand_own_code(root: Path) -> None:
     """Raise LsgmerError unless the running code is that of the Bento in `root`: its version covers no other code."""
     found = Path(lsgmer.__file__).resolve().parents[1]
@@ -67,7 +86,13 @@ def demand_own_code(root: Path) -> None:
 
 
 pages = Starlette(
-    routes=[Route("/", page), Route("/card", card), Mount("/web", StaticFiles(directory=WEB), name="web")]
+    routes=[
+        Route("/", page),
+        Route("/card", card),
+        Route("/speakers", speakers),
+        Route("/speakers/{name}", forget, methods=["DELETE"]),
+        Mount("/web", StaticFiles(directory=WEB), name="web"),
+    ]
 )
 
 
@@ -81,37 +106,49 @@ class EmotionService:
         apply_environment()
         demand_own_code(ROOT)
         from lsgmer.inference.predictor import Input
+        from lsgmer.inference.speakers import SpeakerLevels
         from lsgmer.registry.bento import Bundle
 
-        self.predictor = Bundle.open(ROOT).predictor()
+        bundle = Bundle.open(ROOT)
+        self.predictor = bundle.predictor()
+        self.levels = SpeakerLevels(bundle.card.speakers, 3600 * bundle.card.speaker_hours)
+        pages.state.levels = self.levels
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
         self.input = Input
 
     @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=Prediction)  # type: ignore[untyped-decorator]
-    async def predict(self, audio: Path | None, text: str | None, ctx: bentoml.Context) -> Response:
+    async def predict(
+        self, audio: Path | None, text: str | None, previous: str | None, speaker: str | None, ctx: bentoml.Context
+    ) -> Response:
         """Estimate the emotion in an audio file (at most 60 s, 25 MiB), in the words, or in both together."""
         answer_id = request_id(ctx.request)
         ctx.response.headers["X-Request-ID"] = answer_id
         try:
             if refusal := getattr(ctx.request.state, "refusal", None):
                 raise refusal
-            prediction = await self._predict(audio, text)
+            prediction = await self._predict(audio, text, previous, speaker)
         except Refusal as refusal:
             ctx.response.status_code = refusal.status
             return JSONResponse({"error": refusal.reason, "request_id": answer_id})
         return JSONResponse({**prediction.model_dump(mode="json"), "request_id": answer_id})
 
-    async def _predict(self, audio: Path | None, text: str | None) -> Prediction:
-        words = clean_text(text)
+    async def _predict(
+        self, audio: Path | None, text: str | None, previous: str | None, speaker: str | None
+    ) -> Prediction:
+        words, who = clean_text(text), read_speaker(speaker)
+        before = read_previous(previous, who)
         if audio is None and words is None:
             raise Refusal(400, f"neither audio nor text was given; {HOW}")
         wave = await asyncio.to_thread(read_waveform, audio.read_bytes()) if audio is not None else None
-        item = self.input(audio=wave, text=words)
+        item = self.input(audio=wave, text=words, previous=before, speaker=who)
         loop = asyncio.get_running_loop()
         try:
-            return (await loop.run_in_executor(self.worker, self.predictor.predict, [item]))[0]
+            return (await loop.run_in_executor(self.worker, self._answer, item))[0]
         except LsgmerError as error:
             raise Refusal(400, str(error)) from error
+
+    def _answer(self, item: Input) -> list[Prediction]:
+        return self.predictor.predict([item], levels=self.levels)
 
 
 def read_waveform(content: bytes) -> Waveform:

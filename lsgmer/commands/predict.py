@@ -8,14 +8,22 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsgmer.commands.models import champion_of
 from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
 from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.encoders.context import Earlier
+from lsgmer.features.dialogues import words_before
+from lsgmer.manifests.utterance import Utterance
 from lsgmer.registry import champions
+
+if TYPE_CHECKING:
+    from lsgmer.inference.predictor import Predictor
+    from lsgmer.inference.speakers import SpeakerLevels
 
 FORMATS = ("table", "json", "csv")
 CHUNK = 64  # inputs decoded at once: bounds memory for a large table
@@ -23,11 +31,17 @@ CHUNK = 64  # inputs decoded at once: bounds memory for a large table
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One input: its name in the output, and an audio file and/or text."""
+    """One input: its name in the output, and an audio file and/or text.
+
+    `dialogue` and `turn` place it among the others, whose earlier turns a model with context reads.
+    """
 
     name: str
     audio: Path | None
     text: str | None
+    speaker: str | None = None
+    dialogue: str | None = None
+    turn: int | None = None
 
 
 def predict(paths: Sequence[str], text: str | None, table: Path | None, kind: str, output: Path | None) -> int:
@@ -69,7 +83,7 @@ def gather(paths: Sequence[str], text: str | None, table: Path | None) -> list[Q
 
 
 def read_table(path: Path) -> list[Query]:
-    """Read the columns audio (paths relative to the table) and/or text, and id if there is one."""
+    """Read the columns audio (paths relative to the table) and/or text, and id, speaker, dialogue, turn if given."""
     import pandas as pd
 
     if not path.is_file():
@@ -86,28 +100,57 @@ def read_table(path: Path) -> list[Query]:
             str(row.get("id") or row.get("audio") or f"row {number}"),
             path.parent / str(row["audio"]) if "audio" in row else None,
             str(row["text"]) if "text" in row else None,
+            str(row["speaker"]) if "speaker" in row else None,
+            str(row["dialogue"]) if "dialogue" in row else None,
+            _turn(row.get("turn"), f"{path}: row {number}"),
         )
         for number, row in enumerate(rows, start=1)
     ]
 
 
+def _turn(value: Any, where: str) -> int | None:
+    try:
+        return None if value is None else int(value)
+    except ValueError:
+        raise LsgmerError(f"{where}: turn {value!r} is not a whole number") from None
+
+
+def before(sources: Sequence[Query], count: int) -> dict[int, tuple[Earlier, ...]]:
+    """Return, by position, the up to `count` utterances of the same dialogue with a lower turn, earliest first."""
+    rows = [
+        Utterance(str(i), "", q.speaker or f"?{i}", "", "", dialogue=q.dialogue, turn=q.turn, text=q.text)
+        for i, q in enumerate(sources)
+    ]
+    found = words_before(rows, count)
+    named = {q.speaker for q in sources} - {None}
+    return {
+        int(key): lines if named else tuple(Earlier(line.text) for line in lines)  # no names: nobody's mark is known
+        for key, lines in found.items()
+    }
+
+
 def answers(workspace: Workspace, sources: Sequence[Query]) -> Iterator[dict[str, Any]]:
     """Yield one row per input, in order: its name and the fields of its Prediction, or its name and the error."""
+    from lsgmer.inference.speakers import SpeakerLevels
     from lsgmer.registry.bento import Bundle
 
     predictor = Bundle.open(champions.verified_source(workspace, champion_of(workspace))).predictor()
+    earlier = before(sources, predictor.context) if predictor.context else {}
+    levels = SpeakerLevels.offline()
+    if predictor.normalises:
+        _enrol(predictor, sources, levels)
     for start in range(0, len(sources), CHUNK):
         chunk = sources[start : start + CHUNK]
         inputs: dict[int, Any] = {}
         errors: dict[int, str] = {}
         for i, source in enumerate(chunk):
             try:
-                inputs[i] = _read(source)
+                inputs[i] = replace(_read(source), previous=earlier.get(start + i, ()))
                 predictor.used(inputs[i])
             except LsgmerError as error:
                 inputs.pop(i, None)
                 errors[i] = str(error)
-        found = dict(zip(inputs, predictor.predict(list(inputs.values())), strict=True))
+        found = dict(zip(inputs, predictor.predict(list(inputs.values()), levels=levels, learn=False), strict=True))
         for i, source in enumerate(chunk):
             fields = found[i].model_dump(mode="json", exclude={"request_id"}) if i in found else {}
             yield {"source": source.name, "error": errors.get(i), **fields}
@@ -154,4 +197,16 @@ def _read(source: Query) -> Any:
     from lsgmer.audio import decode
     from lsgmer.inference.predictor import Input
 
-    return Input(audio=decode(source.audio) if source.audio else None, text=source.text)
+    audio = decode(source.audio) if source.audio else None
+    return Input(audio=audio, text=source.text, speaker=source.speaker)
+
+
+def _enrol(predictor: Predictor, sources: Sequence[Query], levels: SpeakerLevels) -> None:
+    """Take in the audio level of every speaker that `sources` name, from all of the speaker's own rows."""
+    for source in sources:
+        if source.speaker is None or source.audio is None:
+            continue
+        with suppress(LsgmerError):  # an unreadable file is reported when it should be predicted
+            item = _read(source)
+            predictor.used(item)
+            predictor.enrol([item], levels)

@@ -25,7 +25,6 @@ from lsgmer.encoders.weights import EncoderFiles, find_files
 
 Below = int | Literal["tokens", "convolutions"]
 FORGET = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")  # says nothing about the architecture
-LORA_TARGETS = {"text": ["query", "value"], "audio": ["q_proj", "v_proj"]}
 
 
 def below(learns: Learns, modality: Modality, files: EncoderFiles, layer: int | None) -> Below | None:
@@ -52,13 +51,12 @@ def below(learns: Learns, modality: Modality, files: EncoderFiles, layer: int | 
     return top - count
 
 
-def start_learning(spec: EncoderSpec, learns: Learns, rank: int, root: Path) -> LearningLayers:
+def start_learning(spec: EncoderSpec, learns: Learns, root: Path) -> LearningLayers:
     """Return the layers above what `spec` stores, with their pretrained weights.
 
     Args:
         spec: the encoder of the feature store; its weights are checked against its hash.
         learns: which layers learn; must be what the features were extracted for.
-        rank: of the matrices that lora learns.
         root: what a folder source is relative to.
 
     Raises:
@@ -80,8 +78,6 @@ def start_learning(spec: EncoderSpec, learns: Learns, rank: int, root: Path) -> 
     model = load_transformer(files, spec.layer, "cpu")
     layers = LearningLayers(model, spec.modality, cast(Below, start))
     layers.requires_grad_(True)
-    if learns == "lora":
-        layers.add_lora(rank)
     return layers
 
 
@@ -139,6 +135,10 @@ class LearningLayers(nn.Module):
 
         values (B, T, D_stored) is what the feature store holds, is_padding (B, T).
         """
+        # Fused attention is faster on a GPU; on a CPU its backward pass in bf16 takes longer than all the rest.
+        attention = "sdpa" if values.is_cuda else "eager"
+        if self.config._attn_implementation != attention:
+            self.config._attn_implementation = attention
         if self.modality == "audio":
             return self._speech(values, is_padding), is_padding
         stored, own = values[..., :-1], values[..., -1] > 0.5
@@ -158,25 +158,6 @@ class LearningLayers(nn.Module):
             hidden = projected[0] if isinstance(projected, tuple) else projected
         # The encoder sets padded frames to zero in place: never in the caller's values.
         return cast(Tensor, self.encoder(hidden.clone(), attention_mask=~is_padding).last_hidden_state)
-
-    def add_lora(self, rank: int) -> None:
-        """Freeze every weight and add low-rank matrices to the queries and values, which learn instead."""
-        from peft import LoraConfig, inject_adapter_in_model  # seconds to import
-
-        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LORA_TARGETS[self.modality])
-        self.requires_grad_(False)
-        inject_adapter_in_model(config, self)
-
-    def merge_lora(self) -> None:
-        """Add what lora has learnt to the weights, so that the layers can be rebuilt and served without peft."""
-        from peft.tuners.lora import LoraLayer
-
-        for name, module in list(self.named_modules()):
-            if isinstance(module, LoraLayer):
-                module.merge(safe_merge=True)
-                parent, _, last = name.rpartition(".")
-                setattr(self.get_submodule(parent), last, module.get_base_layer())
-        self.requires_grad_(True)
 
     def checkpoint_gradients(self) -> None:
         """Compute the layers again on the way back instead of keeping what they computed: less memory, more time."""

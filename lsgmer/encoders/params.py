@@ -14,6 +14,7 @@ from pydantic import (
 
 from lsgmer.core.sections import Section
 
+Normalise = Literal["none", "speaker", "session"]
 Learns = Annotated[str, Field(pattern=r"^(none|all|lora|last_[1-9][0-9]*)$")]
 
 
@@ -81,11 +82,15 @@ class TextEncoderParams(Section):
 
 
 class FeaturesParams(Section):
-    """The encoders, and how many utterances make a batch."""
+    """The encoders, how many utterances make a batch, and whether each speaker's audio level is removed.
+
+    With `normalise`, audio frames have mean 0 and deviation 1 over the utterances of each speaker (session).
+    """
 
     audio: AudioEncoderParams
     text: TextEncoderParams
     batch_size: PositiveInt
+    normalise: Normalise = "none"
 
     @model_validator(mode="after")
     def _some_modality(self) -> FeaturesParams:

@@ -19,6 +19,7 @@ from lsgmer.evaluation.records import Incumbent, IncumbentComparison
 from lsgmer.features.store import FeatureSplit
 from lsgmer.inference.outputs import predict_split
 from lsgmer.inference.predictor import Input, Predictor
+from lsgmer.inference.speakers import SpeakerLevels
 from lsgmer.manifests.utterance import Utterance
 from lsgmer.manifests.validated import ValidatedManifest
 from lsgmer.metrics import paired_bootstrap
@@ -84,6 +85,9 @@ def why_not_comparable(champion: TrainCard, test: FeatureSplit, rows: Sequence[i
 
 def shares_features(champion: TrainCard, test: FeatureSplit) -> bool:
     """Say whether the feature store holds, bit for bit, what the champion's encoders would produce."""
+    reads_audio = champion.encoders.get("audio") is not None
+    if reads_audio and champion.normalise != test.normalise:
+        return False
     return all(
         spec is None or ((ours := test.specs.get(name)) is not None and ours.fingerprint == spec.fingerprint)
         for name, spec in champion.encoders.items()
@@ -123,9 +127,13 @@ def _from_raw(
     kept = [(row, utterance) for row, utterance in chosen if _readable(utterance, predictor)]
     guess: list[int] = []
     starts = range(0, len(kept), CHUNK)
+    levels, mode = SpeakerLevels.offline(), predictor.card.normalise
+    for start in track(starts, len(starts), "champion levels") if predictor.normalises else ():
+        predictor.enrol([_input(u, corpus, predictor, mode) for _, u in kept[start : start + CHUNK]], levels)
     for start in track(starts, len(starts), "champion"):
-        items = [_input(utterance, corpus, predictor) for _, utterance in kept[start : start + CHUNK]]
-        guess += [test.label_set.index(prediction.emotion) for prediction in predictor.predict(items)]
+        items = [_input(utterance, corpus, predictor, mode) for _, utterance in kept[start : start + CHUNK]]
+        found = predictor.predict(items, levels=levels, learn=False)
+        guess += [test.label_set.index(prediction.emotion) for prediction in found]
     return np.array(guess, dtype=np.int64), [row for row, _ in kept]
 
 
@@ -134,11 +142,11 @@ def _readable(utterance: Utterance, predictor: Predictor) -> bool:
     return bool(("audio" in predictor.modalities and utterance.audio) or ("text" in predictor.modalities and words))
 
 
-def _input(utterance: Utterance, corpus: Path, predictor: Predictor) -> Input:
+def _input(utterance: Utterance, corpus: Path, predictor: Predictor, mode: str) -> Input:
     wave = None
     if utterance.audio and "audio" in predictor.modalities:
         wave = decode(corpus / utterance.audio, utterance.start_s, utterance.end_s)
-    return Input(wave, utterance.text)
+    return Input(wave, utterance.text, speaker=utterance.session if mode == "session" else utterance.speaker)
 
 
 def _comparison(

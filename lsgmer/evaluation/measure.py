@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,19 @@ from lsgmer.evaluation.report import render
 from lsgmer.features.store import FeatureSplit
 from lsgmer.inference.outputs import predict_split
 from lsgmer.manifests.validated import ValidatedManifest
-from lsgmer.metrics import ModelMetrics, bootstrap_interval, paired_bootstrap, summarise
+from lsgmer.metrics import (
+    ModelMetrics,
+    bootstrap_interval,
+    expected_calibration_error,
+    paired_bootstrap,
+    summarise,
+)
 from lsgmer.model import checkpoint
 from lsgmer.model.linear import load_linear
-from lsgmer.model.train_card import CARD, TrainCard, speaker_digest
+from lsgmer.model.train_card import CARD, Calibration, TrainCard, speaker_digest
 
 Array = np.ndarray[Any, Any]
+UNKNOWN = "fused_unknown_speakers"  # the fused model, without its speakers' own audio levels
 Groups = dict[str, dict[str, Array]]  # kind -> name -> rows
 
 
@@ -87,6 +94,7 @@ def score(
     folders = {"fused": workspace.data("train")}
     folders |= {name: controls / name for name in MODALITIES if (controls / name / CARD).is_file()}
     models = {}
+    unknown = None
     for name, folder in folders.items():
         model, card = checkpoint.load(folder)
         if card.labels != test.label_set:
@@ -97,9 +105,25 @@ def score(
             notes.append(f"{name}: {blind.sum()} of {len(test)} utterances have nothing it reads; it guesses there")
         probabilities = np.where(blind[:, None], guess, outputs.probabilities)
         models[name] = Scored(probabilities, outputs.attribution, outputs.consistency)
+        if name == "fused" and test.levels is not None:
+            outputs = predict_split(model, speakers_unknown(test), BATCH, device=params.runtime.device)
+            unknown = np.where(~outputs.readable[:, None], guess, outputs.probabilities)
+    if unknown is not None:
+        models[UNKNOWN] = Scored(unknown)
     models["linear"] = Scored(load_linear(controls / "linear").probabilities(test))
     models["majority"] = Scored(np.tile(guess, (len(test), 1)))
     return models
+
+
+def speakers_unknown(test: FeatureSplit) -> FeatureSplit:
+    """Return `test` as a server sees speakers it does not know: with the training data's level removed, not theirs."""
+    if test.levels is None:
+        raise ValueError("the levels of this split were never removed")
+    frames, starts = np.array(test.flat["audio"], dtype=np.float32), test.offsets["audio"]
+    for row in range(len(test)):
+        values = frames[starts[row] : starts[row + 1]]
+        values[:] = test.levels.training.remove(test.levels.of(row).restore(values))
+    return replace(test, flat={**test.flat, "audio": frames})
 
 
 def measure(
@@ -147,8 +171,28 @@ def measure(
         },
         incumbent=against,
         weights_sha256=card.weights_sha256,
+        calibration=calibration_effect(models["fused"], truth, card, params.evaluate.ece_bins),
         notes=tuple(notes),
     )
+
+
+def calibration_effect(fused: Scored, truth: Array, card: TrainCard, bins: int) -> Calibration | None:
+    """Return the fused model's temperature and its ECE on the test split before and after; None without one."""
+    if card.calibration is None:
+        return None
+    return Calibration(
+        temperature=card.calibration.temperature,
+        ece_before=expected_calibration_error(truth, uncalibrated(fused.probabilities, card), bins),
+        ece_after=expected_calibration_error(truth, fused.probabilities, bins),
+    )
+
+
+def uncalibrated(probabilities: Array, card: TrainCard) -> Array:
+    """Return probabilities (N, C) as they were before the temperature of `card` was applied."""
+    if card.calibration is None:
+        return probabilities
+    powered = np.maximum(probabilities, np.finfo(np.float64).tiny) ** card.calibration.temperature
+    return np.asarray(powered / powered.sum(1, keepdims=True))
 
 
 def summary(found: Scored, test: FeatureSplit, rows: Array, params: EvaluationSections) -> ModelMetrics:
@@ -185,7 +229,12 @@ def partition(test: FeatureSplit, smallest: int, notes: list[str]) -> Groups:
 
 
 def write(
-    out: Path, test: FeatureSplit, models: dict[str, Scored], metrics: Metrics, params: EvaluationSections
+    out: Path,
+    test: FeatureSplit,
+    models: dict[str, Scored],
+    metrics: Metrics,
+    params: EvaluationSections,
+    card: TrainCard,
 ) -> None:
     """Write metrics.json, predictions.parquet, report.md and plots/ to `out`."""
     out.mkdir(parents=True, exist_ok=True)
@@ -199,6 +248,15 @@ def write(
     plots.confusion_matrix(folder / "confusion.png", np.array(metrics.models["fused"].confusion), names)
     ece = metrics.models["fused"].ece
     plots.reliability(folder / "reliability.png", test.labels, fused.probabilities, params.evaluate.ece_bins, ece)
+    if metrics.calibration is not None:
+        raw = uncalibrated(fused.probabilities, card)
+        plots.reliability(
+            folder / "reliability_before.png",
+            test.labels,
+            raw,
+            params.evaluate.ece_bins,
+            metrics.calibration.ece_before,
+        )
     shown = {name: found for name, found in metrics.models.items() if name != "majority"}
     plots.class_recall(folder / "recall.png", shown, names)
     scores = {"probability": fused.probabilities.max(1), "consistency": fused.consistency}

@@ -8,13 +8,15 @@ from pydantic import Field
 
 from lsgmer.core.records import Record
 from lsgmer.metrics import Interval, ModelMetrics
+from lsgmer.model.train_card import Calibration
 
 
 class Metrics(Record):
     """Everything the gate and the report read. `models` holds fused, audio, text, linear and majority.
 
     `differences` are paired, in balanced accuracy; `groups` are of the fused model by sex, speaker (digest) and
-    tag; `subgroup_models` holds balanced accuracy by tag and model. `weights_sha256` identifies the fused model.
+    tag; `subgroup_models` holds balanced accuracy by tag and model. `weights_sha256` identifies the fused model,
+    `calibration` says what its temperature does to ECE on test.
     """
 
     labels: tuple[str, ...]
@@ -26,6 +28,7 @@ class Metrics(Record):
     subgroup_models: dict[str, dict[str, Interval]] = Field(default_factory=dict)
     incumbent: IncumbentComparison | None = None
     weights_sha256: str | None = None
+    calibration: Calibration | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -26,7 +26,7 @@ from lsgmer.experiments.plan import FOLDER, Cell, Plan, Variant, cell_content, c
 from lsgmer.experiments.resplit import join, select, shuffled_labels, speaker_normalised
 from lsgmer.features.store import FeatureSplit
 from lsgmer.inference.outputs import consistency, predict_split
-from lsgmer.model.linear import fit_linear
+from lsgmer.model.linear import choose_linear
 from lsgmer.training.fit import fit
 from lsgmer.training.params import ControlsParams, TrainingSections
 
@@ -149,7 +149,7 @@ def read_source(folder: Path) -> tuple[FeatureSplit, list[Unit]]:
 
 
 def answer(
-    whole: FeatureSplit, fold: Fold, variant: Variant, params: CellParams, scratch: Path, encoders: Path
+    whole: FeatureSplit, fold: Fold, variant: Variant, params: CellParams, scratch: Path, encoders: Path | None = None
 ) -> Answers:
     """Train `variant` on the fold's train and valid splits; only then predict its test split, once."""
     train, valid = select(whole, fold.train, "train"), select(whole, fold.valid, "valid")
@@ -161,8 +161,8 @@ def answer(
         return Answers(np.tile(prior, (len(fold.test), 1)))
     if variant.kind == "linear":
         weight_power, seed = params.objective.class_weight_power, params.runtime.seed
-        linear = fit_linear(train, params.controls.linear_c, weight_power, seed)
-        return Answers(linear.probabilities(select(whole, fold.test, "test")))
+        chosen = choose_linear(train, valid, params.controls.candidates, weight_power, seed)
+        return Answers(chosen.linear.probabilities(select(whole, fold.test, "test")))
     groups: list[tuple[Modality, ...]] = [variant.modalities]
     if variant.kind == "late":
         groups = [(name,) for name in variant.modalities]
@@ -178,7 +178,7 @@ def _lsgmer(
     params: CellParams,
     modalities: tuple[Modality, ...],
     scratch: Path,
-    encoders: Path,
+    encoders: Path | None,
     prior: Array,
 ) -> Answers:
     if not any(name in whole.dimensions for name in modalities):

@@ -10,7 +10,8 @@ import numpy as np
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import MODALITIES, Modality, Split, digest
-from lsgmer.features.store import FeatureSplit
+from lsgmer.features.normalise import levels_of
+from lsgmer.features.store import FeatureSplit, Levels
 
 Array = np.ndarray[Any, Any]
 
@@ -43,6 +44,7 @@ def select(whole: FeatureSplit, rows: Sequence[int] | Array, split: Split) -> Fe
         offsets=offsets,
         sha256=digest([whole.sha256, split, ids]),
         summaries={name: rows[places] for name, rows in whole.summaries.items()},
+        levels=None if whole.levels is None else replace(whole.levels, rows=whole.levels.rows[places]),
     )
 
 
@@ -70,7 +72,19 @@ def join(parts: Sequence[FeatureSplit]) -> FeatureSplit:
         flat={name: np.concatenate([part.flat[name] for part in parts]) for name in present},
         offsets={name: np.concatenate([[0], np.cumsum(lengths[name])]).astype(np.int64) for name in present},
         sha256=digest([part.sha256 for part in parts]),
+        levels=_joined([part.levels for part in parts if part.levels is not None]),
         summaries={name: np.concatenate([part.summaries[name] for part in parts]) for name in first.summaries},
+    )
+
+
+def _joined(levels: Sequence[Levels]) -> Levels | None:
+    if not levels:
+        return None
+    starts = np.cumsum([0, *(len(each.groups) for each in levels)])
+    return Levels(
+        groups=tuple(level for each in levels for level in each.groups),
+        rows=np.concatenate([each.rows + start for each, start in zip(levels, starts, strict=False)]),
+        training=levels[0].training,
     )
 
 
@@ -81,28 +95,23 @@ def shuffled_labels(part: FeatureSplit, seed: int) -> FeatureSplit:
     return replace(part, labels=part.labels[order], emotions=emotions, sha256=digest([part.sha256, "shuffled", seed]))
 
 
-SMALLEST = 1e-6  # a feature that varies less than this within a speaker is not scaled
-
-
 def speaker_normalised(split: FeatureSplit, modality: Modality) -> FeatureSplit:
     """Return `split` with each speaker's frames of `modality` at mean 0 and standard deviation 1 per feature.
 
-    Mean and deviation (D,) are over all frames of the speaker's own utterances in `split`, in float64; labels and
-    other speakers are not read. Features that are constant within a speaker become 0. The result is in memory, its
-    sha256 derived from the split's. Raises KeyError for a modality that the split lacks.
+    Mean and deviation (D,) are over all frames of the speaker's own utterances in `split`; labels and other speakers
+    are not read. The result is in memory, its sha256 derived from the split's. Raises KeyError for a modality that
+    the split lacks, and LsgmerError for a split whose levels have been removed already.
     """
+    if split.normalise != "none":
+        raise LsgmerError(
+            f"the source's features.normalise is {split.normalise} already: leave normalise out of the study"
+        )
     frames = np.array(split.flat[modality], dtype=np.float32)
-    speaker_of_frame = np.repeat(np.asarray(split.speakers, dtype=object), split.lengths(modality))
-    for speaker in sorted(set(split.speakers)):
-        rows = speaker_of_frame == speaker
-        if rows.any():
-            frames[rows] = _standardised(frames[rows].astype(np.float64))
-    sha256 = digest([split.sha256, "speaker_normalised/1", modality])
+    starts = split.offsets[modality]
+    pieces = [(row, frames[starts[row] : starts[row + 1]]) for row in range(len(split))]
+    levels = levels_of(split.speakers, pieces)
+    for row, values in pieces:
+        if len(values):
+            values[:] = levels[split.speakers[row]].remove(values)
+    sha256 = digest([split.sha256, "speaker_normalised/2", modality])
     return replace(split, flat={**split.flat, modality: frames}, sha256=sha256)
-
-
-def _standardised(values: Array) -> Array:
-    """Return values (T, D) minus their mean, divided by their standard deviation unless it is tiny."""
-    deviation = values.std(axis=0)
-    centred = values - values.mean(axis=0)
-    return np.asarray(centred / np.where(deviation > SMALLEST, deviation, 1.0))

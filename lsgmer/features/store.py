@@ -17,6 +17,7 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.records import MODALITIES, EncoderSpec, Labels, Modality, Record, Split, read_record
 from lsgmer.features.batch import Item
+from lsgmer.features.normalise import Level
 
 if TYPE_CHECKING:
     from lsgmer.manifests.utterance import Utterance
@@ -25,6 +26,7 @@ Array = np.ndarray[Any, Any]
 STORE = "store.json"
 INDEX = "index.parquet"
 LABEL_TEXT = "label_text.npy"
+LEVELS, LEVEL_ROWS = "audio_levels.npy", "audio_level_rows.npy"
 
 
 class StoreCard(Record):
@@ -37,6 +39,36 @@ class StoreCard(Record):
     manifest_sha256: str
     files: dict[str, str]
     counts: dict[str, int]
+    normalise: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The audio levels that were removed: of each group (speaker or session), `rows` (N,) says whose is an utterance's.
+
+    `training` is the level of all audio of the training split, which stands in for speakers who are not known.
+    """
+
+    groups: tuple[Level, ...]
+    rows: Array
+    training: Level
+
+    @classmethod
+    def load(cls, folder: Path) -> Levels:
+        """Read what `save` wrote."""
+        levels = np.load(folder / LEVELS, allow_pickle=False)
+        training, *groups = (Level(mean, deviation) for mean, deviation in levels)
+        return cls(tuple(groups), np.load(folder / LEVEL_ROWS, allow_pickle=False), training)
+
+    def save(self, folder: Path) -> None:
+        """Write the levels (1 + G, 2, D), training's first, and each utterance's group."""
+        every = (self.training, *self.groups)
+        _save(folder / LEVELS, np.stack([np.stack([level.mean, level.deviation]) for level in every]))
+        _save(folder / LEVEL_ROWS, self.rows)
+
+    def of(self, row: int) -> Level:
+        """Return the level that was removed from an utterance's audio."""
+        return self.groups[int(self.rows[row])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +78,8 @@ class FeatureSplit:
     `labels` (N,) int64 are indices into `label_set`. For each modality, the frames of utterance i are
     flat[offsets[i]:offsets[i + 1]]. `label_text` (C, D_text) is None without a text encoder. `summaries` (N, 2 D) are
     the mean and deviation over time of the encoder's frames, for a modality that is stored below the layers that learn;
-    NaN where the utterance lacks it. `sha256` is store.json's, which in turn holds that of every other file.
+    NaN where the utterance lacks it. `normalise` says whose audio level was removed, `levels` which. `sha256` is
+    store.json's, which in turn holds that of every other file.
     """
 
     split: Split
@@ -65,6 +98,8 @@ class FeatureSplit:
     manifest_sha256: str
     sha256: str
     summaries: dict[Modality, Array] = field(default_factory=dict)
+    normalise: str = "none"
+    levels: Levels | None = None
 
     @classmethod
     def load(cls, folder: Path) -> FeatureSplit:
@@ -89,6 +124,8 @@ class FeatureSplit:
             label_text=np.load(folder / LABEL_TEXT, allow_pickle=False) if LABEL_TEXT in card.files else None,
             manifest_sha256=card.manifest_sha256,
             sha256=file_sha256(folder / STORE),
+            normalise=card.normalise,
+            levels=Levels.load(folder) if card.normalise != "none" else None,
             summaries={
                 m: np.load(folder / f"{m}_summary.npy", allow_pickle=False)
                 for m in present
@@ -158,6 +195,8 @@ def write_split(
     label_text: Array | None,
     manifest_sha256: str,
     summaries: Mapping[Modality, Frames] | None = None,
+    normalise: str = "none",
+    levels: Levels | None = None,
 ) -> None:
     """Write one split of the feature store to `folder`, which appears whole or not at all.
 
@@ -170,6 +209,8 @@ def write_split(
         label_text: the label descriptions' embeddings (C, D_text), or None.
         manifest_sha256: the hash of the validated manifest that `utterances` come from.
         summaries: one frame (1, 2 D) per utterance of each modality that is stored below the layers that learn.
+        normalise: whose audio level has been removed from `frames`: none, speaker or session.
+        levels: the levels that were removed; None for none.
 
     Raises:
         OSError: the disk is full.
@@ -188,6 +229,8 @@ def write_split(
                 counts[f"{modality}_frames"] = _write_frames(partial, modality, part)
         for modality, part in (summaries or {}).items():
             _save(partial / f"{modality}_summary.npy", _rows(part))
+        if levels is not None:
+            levels.save(partial)
         if label_text is not None:
             _save(partial / LABEL_TEXT, label_text)
         card = StoreCard(
@@ -197,6 +240,7 @@ def write_split(
             manifest_sha256=manifest_sha256,
             files={path.name: file_sha256(path) for path in sorted(partial.iterdir())},
             counts=counts,
+            normalise=normalise,
         )
         (partial / STORE).write_text(card.to_json(), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)

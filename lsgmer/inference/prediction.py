@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from lsgmer.core.records import Modality, Record
 
 
@@ -9,6 +11,8 @@ class Prediction(Record):
     """A prediction. `consistency` = 1 - JS(q, p) / ln 2, in [0, 1]: 1 when attribution q and probabilities p agree.
 
     `context_used` is how many earlier utterances were read with the words; None where the model reads no context.
+    `normalised_by` says whose audio level was removed: the speaker's own, from `enrolled` utterances, or that of the
+    training data; None where the model leaves levels in.
     """
 
     emotion: str
@@ -19,3 +23,5 @@ class Prediction(Record):
     model_version: str
     request_id: str | None = None
     context_used: int | None = None
+    normalised_by: Literal["speaker", "training"] | None = None
+    enrolled: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import MODALITIES, Modality
 from lsgmer.encoders.context import Earlier
 from lsgmer.features.batch import Item
+from lsgmer.features.normalise import Level
 from lsgmer.inference.outputs import Outputs, collect_outputs, run_model
 from lsgmer.inference.prediction import Prediction
+from lsgmer.inference.speakers import SpeakerLevels
 from lsgmer.model import checkpoint
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.train_card import ENCODERS, TrainCard
@@ -29,12 +31,14 @@ if TYPE_CHECKING:
 class Input:
     """One input: speech (any sample rate), text, or both. Blank text counts as none.
 
-    `previous` are the earlier utterances of the same dialogue, earliest first.
+    `previous` are the earlier utterances of the same dialogue, earliest first. `speaker` is whose level is removed
+    from the audio, by a model that was trained without levels (`features.normalise`): the speaker, or the session.
     """
 
     audio: Waveform | None = None
     text: str | None = None
     previous: tuple[Earlier, ...] = ()
+    speaker: str | None = None
 
     @property
     def words(self) -> str | None:
@@ -91,17 +95,49 @@ class Predictor:
             raise LsgmerError(f"got {has}; this model reads {' or '.join(self.modalities)}: give at least one of them")
         return used
 
-    def predict(self, items: Sequence[Input], batch_size: int = 16) -> list[Prediction]:
-        """Return one prediction per item, in order. Raises LsgmerError for an item that `used` rejects."""
+    @property
+    def normalises(self) -> bool:
+        """Whether the model expects audio without the level of its speaker."""
+        return self.card.normalise != "none"
+
+    def enrol(self, items: Sequence[Input], levels: SpeakerLevels, batch_size: int = 16) -> None:
+        """Add the audio of `items` to their speakers' `levels`. Raises LsgmerError for unusable audio."""
+        spoken = [item for item in items if item.audio is not None and item.speaker is not None]
+        if not self.normalises or "audio" not in self.modalities:
+            return
+        for start in range(0, len(spoken), batch_size):
+            part = spoken[start : start + batch_size]
+            waves = [cast(Waveform, item.audio) for item in part]
+            frames = cast("AudioEncoder", self.encoders["audio"]).encode(waves)
+            for item, values in zip(part, frames, strict=True):
+                levels.add(str(item.speaker), values)
+
+    def predict(
+        self, items: Sequence[Input], batch_size: int = 16, levels: SpeakerLevels | None = None, learn: bool = True
+    ) -> list[Prediction]:
+        """Return one prediction per item, in order.
+
+        Args:
+            items: the inputs.
+            batch_size: how many are encoded at once.
+            levels: the speakers that are known; None: none are, and audio is normalised by the training data's level.
+            learn: whether the level of an item's speaker is to take in the item's own audio first.
+
+        Raises:
+            LsgmerError: an item that `used` rejects.
+
+        """
         used = [self.used(item) for item in items]
         predictions = []
         for start in range(0, len(items), batch_size):
             part = slice(start, start + batch_size)
             features = self._encode(items[part], used[part])
+            normalised = [self._normalise(features, i, items[part][i], levels, learn) for i in range(len(features))]
+            features = [item for item, _ in normalised]
             outputs = collect_outputs([run_model(self.model, features)], [list(range(len(features)))], len(features))
             read = [self._context_used(item, names) for item, names in zip(items[part], used[part], strict=True)]
             predictions += [
-                self._prediction(outputs, i, names).model_copy(update={"context_used": read[i]})
+                self._prediction(outputs, i, names).model_copy(update={"context_used": read[i], **normalised[i][1]})
                 for i, names in enumerate(used[part])
             ]
         return predictions
@@ -123,6 +159,26 @@ class Predictor:
                     replace(features[i], audio=frames) if name == "audio" else replace(features[i], text=frames)
                 )
         return features
+
+    def _normalise(
+        self, features: Sequence[Item], i: int, item: Input, levels: SpeakerLevels | None, learn: bool
+    ) -> tuple[Item, dict[str, Any]]:
+        """Return an item without its speaker's level, and what the prediction says about that."""
+        found = features[i]
+        if not self.normalises or found.audio is None:
+            return found, {}
+        level, count = None, 0
+        if levels is not None and item.speaker is not None:
+            if learn:
+                levels.add(item.speaker, found.audio)
+            level, count = levels.of(item.speaker)
+        by = "training" if level is None else "speaker"
+        audio = (level or self._training_level()).remove(found.audio)
+        return replace(found, audio=audio), {"normalised_by": by, "enrolled": count}
+
+    def _training_level(self) -> Level:
+        stream = self.model.stream("audio")
+        return Level(stream.level_mean.cpu().numpy(), stream.level_deviation.cpu().numpy())
 
     @property
     def context(self) -> int:

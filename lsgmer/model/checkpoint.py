@@ -18,6 +18,8 @@ from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.params import ModelParams
 from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard, load_card
 
+ADDED = ("temperature_scale", ".level_mean", ".level_deviation")  # older checkpoints lack these: their values are set
+
 
 def save(folder: Path, model: LSGMER, card: dict[str, Any]) -> TrainCard:
     """Write weights and card to `folder`. `card` holds TrainCard's fields except weights_sha256 and parameters."""
@@ -52,7 +54,8 @@ def load(folder: Path) -> tuple[LSGMER, TrainCard]:
     params = ModelParams.model_validate_json(json.dumps(card.params["model"]))
     model = LSGMER(params, len(card.labels), dimensions, learning)
     try:
-        model.load_state_dict({"temperature_scale": torch.ones(()), **load_file(path)})
+        later = {name: value for name, value in model.state_dict().items() if name.endswith(ADDED)}
+        model.load_state_dict({**later, **load_file(path)})
     except (RuntimeError, SafetensorError) as error:
         raise LsgmerError(f"{path}: does not fit the model its card describes: {error}") from error
     return model.eval(), card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 
 from lsgmer.core.records import MODALITIES
+from lsgmer.metrics import balanced_accuracy
 from lsgmer.model.objective import class_weights
 
 if TYPE_CHECKING:
@@ -48,6 +50,34 @@ def save_linear(folder: Path, linear: Linear) -> None:
 def load_linear(folder: Path) -> Linear:
     """Read the linear baseline from `folder`."""
     return Linear(**load_arrays(folder / LINEAR))
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenLinear:
+    """The baseline with the penalty that does best on valid: its C, and every candidate's balanced accuracy there."""
+
+    linear: Linear
+    c: float
+    scores: dict[float, float]
+
+
+def choose_linear(
+    train: FeatureSplit, valid: FeatureSplit, candidates: Sequence[float], class_weight_power: float, seed: int
+) -> ChosenLinear:
+    """Fit the linear baseline with each C of `candidates` on `train`, and choose by balanced accuracy on `valid`.
+
+    Ties go to the lower log loss, as between epochs of the model that it is compared with.
+    """
+    found = {c: fit_linear(train, c, class_weight_power, seed) for c in candidates}
+    scores: dict[float, float] = {}
+    losses: dict[float, float] = {}
+    for c, linear in found.items():
+        probabilities = linear.probabilities(valid)
+        scores[c] = float(balanced_accuracy(valid.labels, probabilities.argmax(1)))
+        right = probabilities[np.arange(len(valid)), valid.labels]
+        losses[c] = float(-np.log(np.maximum(right, np.finfo(np.float64).tiny)).mean())
+    best = max(found, key=lambda c: (scores[c], -losses[c]))
+    return ChosenLinear(found[best], best, scores)
 
 
 def fit_linear(train: FeatureSplit, c: float, class_weight_power: float, seed: int) -> Linear:

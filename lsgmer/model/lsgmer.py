@@ -106,11 +106,15 @@ class ModalityStream(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    level_mean: Tensor  # of the training split's frames before the levels of speakers were removed, for unknown ones
+    level_deviation: Tensor
 
     def __init__(self, dimension: int, params: ModelParams) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(dimension))
         self.register_buffer("scale", torch.ones(dimension))
+        self.register_buffer("level_mean", torch.zeros(dimension, dtype=torch.float64))
+        self.register_buffer("level_deviation", torch.ones(dimension, dtype=torch.float64))
         self.projection = nn.Linear(dimension, params.width)
         self.dropout = nn.Dropout(params.dropout)
         self.layers = nn.ModuleList(_self_attention(params) for _ in range(params.layers))

@@ -43,6 +43,7 @@ class TrainCard(Record):
     versions: dict[str, str]
     learning: dict[Modality, LearningSpec] = Field(default_factory=dict)
     calibration: Calibration | None = None
+    normalise: str = "none"
 
 
 WEIGHTS = "model.safetensors"

@@ -27,7 +27,7 @@ SERVED = (
     "lsgmer/audio.py",
     "lsgmer/metrics.py",
     "lsgmer/encoders",
-    *(f"lsgmer/features/{name}.py" for name in ("__init__", "batch")),
+    *(f"lsgmer/features/{name}.py" for name in ("__init__", "batch", "normalise")),
     *(f"lsgmer/model/{name}.py" for name in ("__init__", "checkpoint", "divergence", "lsgmer", "params")),
     *(f"lsgmer/model/{name}.py" for name in ("pooling", "train_card")),
     "lsgmer/inference",

@@ -43,6 +43,8 @@ class ModelCard(Record):
     intended_use: str
     limits: tuple[str, ...]
     forced: Forced | None = None
+    speakers: int = 0
+    speaker_hours: float = 24.0
 
 
 class PackageRecord(Record):

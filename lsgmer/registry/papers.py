@@ -86,6 +86,8 @@ def collect(workspace: Workspace, params: PackageParams, forced: Forced | None) 
         intended_use=params.intended_use,
         limits=params.limits,
         forced=forced,
+        speakers=params.speakers,
+        speaker_hours=params.speaker_hours,
     )
     files["model_card.json"] = card.to_json().encode()
     return Papers(card, files)

@@ -9,7 +9,7 @@ from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.stage import run_stage
 from lsgmer.features.store import FeatureSplit
 from lsgmer.model import checkpoint
-from lsgmer.model.linear import fit_linear, save_linear
+from lsgmer.model.linear import choose_linear, save_linear
 from lsgmer.training.fit import check_parts, fit
 from lsgmer.training.launch import is_first, on_all
 from lsgmer.training.params import ControlsParams, TrainingSections
@@ -43,9 +43,16 @@ def run(workspace: Workspace, params: Needs) -> None:
         print(f"{name} only: valid balanced accuracy {card.valid_metrics['valid_balanced_accuracy']:.3f}", flush=True)
     if not is_first():
         return
-    linear = fit_linear(train, params.controls.linear_c, params.objective.class_weight_power, params.runtime.seed)
-    save_linear(out / "linear", linear)
-    notes = {"c": params.controls.linear_c, "features": "mean and sd over time per modality, presence", "n": len(train)}
+    power, seed = params.objective.class_weight_power, params.runtime.seed
+    chosen = choose_linear(train, valid, params.controls.candidates, power, seed)
+    save_linear(out / "linear", chosen.linear)
+    print(f"linear: C = {chosen.c:g}, valid balanced accuracy {chosen.scores[chosen.c]:.3f}", flush=True)
+    notes = {
+        "c": chosen.c,
+        "valid_balanced_accuracy": {f"{c:g}": score for c, score in chosen.scores.items()},
+        "features": "mean and sd over time per modality, presence",
+        "n": len(train),
+    }
     write_atomically(out / "linear" / "notes.json", json.dumps(notes, indent=2, sort_keys=True) + "\n")
     for fitted in finished:
         fitted.forget()

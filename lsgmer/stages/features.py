@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import shutil
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,10 +29,11 @@ from lsgmer.encoders.build import (
     build_precomputed,
     build_text,
 )
-from lsgmer.encoders.context import Earlier
 from lsgmer.encoders.params import FeaturesParams, FinetuneParams, FinetunePart
 from lsgmer.features.batch import length_buckets
-from lsgmer.features.store import Frames, write_split
+from lsgmer.features.dialogues import has_text, words_before
+from lsgmer.features.normalise import Level, RunningLevel, levels_of
+from lsgmer.features.store import Frames, Levels, write_split
 from lsgmer.manifests.utterance import Utterance
 from lsgmer.manifests.validated import ValidatedManifest
 
@@ -102,6 +102,8 @@ def run(workspace: Workspace, params: Needs) -> None:
     context = params.features.text.context
     readers = {m: reader_of(m, e, manifest, corpus, context) for m, e in encoders.items() if e is not None}
     check_readable(manifest.utterances, list(readers.values()))
+    mode = params.features.normalise if "audio" in readers else "none"
+    check_normalise(mode, params.train.finetune, manifest.utterances)
     learning = [m for m in readers if getattr(params.train.finetune, m) != "none"]
     summaries = {m: summary_of(reader_of(m, _given(frozen[m]), manifest, corpus, context)) for m in learning}
 
@@ -116,12 +118,18 @@ def run(workspace: Workspace, params: Needs) -> None:
     for modality, part in pooled.items():
         extract(part, parts, f"features-{modality}-summary")
     label_text = embed_labels(manifest.labels, frozen["text"])
+    training = training_level(work["audio"].frames("train", len(parts["train"]))) if mode != "none" else None
     for split, utterances in parts.items():
         folder = workspace.data("features") / split
         frames = {modality: part.frames(split, len(utterances)) for modality, part in work.items()}
         summed = {modality: part.frames(split, len(utterances)) for modality, part in pooled.items()}
+        levels = None
+        if training is not None:
+            groups = [str(getattr(u, mode)) for u in utterances]
+            frames["audio"], levels = without_levels(frames["audio"], work["audio"], split, groups, training)
+        labels, sha256 = manifest.labels, manifest.sha256
         with naming_full_disk(folder):
-            write_split(folder, split, utterances, manifest.labels, frames, label_text, manifest.sha256, summed)
+            write_split(folder, split, utterances, labels, frames, label_text, sha256, summed, mode, levels)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -144,6 +152,48 @@ def build(
         if text.kind == PRECOMPUTED
         else build_text(text, root, device, finetune.text),
     }
+
+
+def check_normalise(mode: str, finetune: FinetuneParams, utterances: Sequence[Utterance]) -> None:
+    """Raise LsgmerError unless the audio levels of each speaker or session can be removed from what is stored."""
+    if mode == "none":
+        return
+    if finetune.audio != "none":
+        raise LsgmerError(
+            f"features.normalise: {mode} and train.finetune.audio: {finetune.audio} exclude each other: what is stored "
+            "lies below the layers that learn, and they expect it as it is; set one of them to none"
+        )
+    nameless = [u.id for u in utterances if getattr(u, mode) is None]
+    if nameless:
+        raise LsgmerError(
+            f"features.normalise: {mode}: {len(nameless)} utterances have no {mode}, such as {nameless[:3]}; name its "
+            f"column in corpus.columns.{mode}, or normalise by speaker"
+        )
+
+
+def training_level(frames: Frames) -> Level:
+    """Return the level of all frames of the training split."""
+    running = RunningLevel()
+    for _, values in frames.pieces:
+        running.add(values)
+    if not running.count:
+        raise LsgmerError("features.normalise: the training split has no audio; set it to none")
+    return running.level()
+
+
+def without_levels(
+    frames: Frames, part: Extraction, split: Split, groups: Sequence[str], training: Level
+) -> tuple[Frames, Levels]:
+    """Return `frames` of `split` without the level of each row's group, and these levels."""
+    found = levels_of(groups, part.frames(split, len(groups)).pieces)
+    names = sorted(set(groups))
+    levels = Levels(
+        groups=tuple(found.get(name, training) for name in names),
+        rows=np.array([names.index(name) for name in groups], dtype=np.int64),
+        training=training,
+    )
+    pieces = ((row, levels.of(row).remove(values)) for row, values in frames.pieces)
+    return Frames(frames.spec, frames.lengths, pieces), levels
 
 
 def summary_of(reader: ModalityReader) -> ModalityReader:
@@ -221,11 +271,6 @@ def reader_of(
     )
 
 
-def has_text(utterance: Utterance) -> bool:
-    """Say whether there is text to read; blank text does not count."""
-    return bool(utterance.text and utterance.text.strip())
-
-
 def embed_labels(labels: Labels, encoder: Any) -> Array | None:
     """Return the mean token embedding of each label's description (C, D) float32; None without a text encoder."""
     if encoder is None:
@@ -290,25 +335,6 @@ def check_readable(utterances: Sequence[Utterance], sources: Sequence[ModalityRe
             f"{len(bare)} utterances have nothing that the encoders of `features` read, such as {bare[:3]}; "
             "give features.audio or features.text an encoder for them, or take these rows out of the corpus"
         )
-
-
-def words_before(utterances: Sequence[Utterance], count: int) -> dict[str, tuple[Earlier, ...]]:
-    """Return, by utterance id, the up to `count` utterances before it, earliest first: words, and whose they are.
-
-    Before means: in the same dialogue and split, with a lower turn, and with text. An utterance without a
-    dialogue or a turn has none before it. Rows that are not in `utterances` (quarantined ones) do not count.
-    """
-    dialogues: dict[tuple[Split | None, str], list[tuple[int, str, Utterance]]] = defaultdict(list)
-    for u in utterances:
-        if u.dialogue is not None and u.turn is not None and has_text(u):
-            dialogues[u.split, u.dialogue].append((u.turn, u.id, u))
-    before: dict[str, tuple[Earlier, ...]] = {}
-    for lines in dialogues.values():
-        lines.sort(key=lambda line: line[:2])
-        for turn, key, u in lines:
-            earlier = [Earlier(str(o.text), o.speaker == u.speaker) for other, _, o in lines if other < turn]
-            before[key] = tuple(earlier[max(0, len(earlier) - count) :])
-    return before
 
 
 def main() -> None:

@@ -83,7 +83,12 @@ def fit(
         trainer.save(state, progress)
     model, calibration = trainer.finish()
     card = card_fields(train, valid, params, chosen, progress)
-    card |= {"learning": trainer.learning, "calibration": calibration}
+    normalise = train.normalise if "audio" in chosen else "none"
+    card |= {
+        "learning": trainer.learning,
+        "calibration": calibration,
+        "normalise": normalise,
+    }
     return Fitted(model, progress.rows, card, state)
 
 

@@ -47,10 +47,18 @@ class TrainParams(FinetunePart):
 
 
 class ControlsParams(Section):
-    """What the fused model is compared with: the controls to train, and the linear baseline's regularisation."""
+    """What the fused model is compared with: the controls to train, and the linear baseline's candidate penalties.
+
+    The penalty is 1 / C; the C of `linear_c` that does best on the validation split is used.
+    """
 
     variants: tuple[Literal["audio", "text"], ...]
-    linear_c: PositiveFloat
+    linear_c: tuple[PositiveFloat, ...] | PositiveFloat
+
+    @property
+    def candidates(self) -> tuple[float, ...]:
+        """The values of C to choose from."""
+        return self.linear_c if isinstance(self.linear_c, tuple) else (self.linear_c,)
 
 
 class TrainingSections(Sections):

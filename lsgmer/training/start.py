@@ -15,6 +15,7 @@ from lsgmer.features.store import FeatureSplit
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.pooling import utterance_statistics
 from lsgmer.training.loader import Feeder, chunks
+from lsgmer.training.lora import add_lora
 from lsgmer.training.params import TrainingSections
 
 SAMPLE = 512  # utterances that the layers that learn are run on for their statistics
@@ -35,6 +36,9 @@ def start_model(
         stream = model.stream(name)
         frames = sampled_statistics(model, train, name) if name in specs else frame_statistics(train, name)
         stream.standardise(*frames)
+        if name == "audio" and train.levels is not None:
+            stream.level_mean.copy_(torch.from_numpy(train.levels.training.mean))
+            stream.level_deviation.copy_(torch.from_numpy(train.levels.training.deviation))
         if stream.pooling is not None:
             stream.pooling.standardise(*pooled_statistics(model, train, name, SAMPLE if name in specs else None))
     if params.model.label_start == "text" and "text" in modalities and train.label_text is not None:
@@ -53,10 +57,12 @@ def _learning(
             continue
         from lsgmer.encoders.learning import describe, start_learning  # transformers: seconds to import
 
-        found = start_learning(spec, learns, params.train.lora_rank, root)
+        found = start_learning(spec, learns, root)
         if params.train.gradient_checkpointing:
             found.checkpoint_gradients()
         layers[name], specs[name] = found, describe(found, learns)
+        if learns == "lora":
+            add_lora(found, name, params.train.lora_rank)
     return layers, specs
 
 

@@ -28,6 +28,7 @@ from lsgmer.model.objective import JointObjective, class_weights
 from lsgmer.model.train_card import Calibration
 from lsgmer.training.calibrate import calibrate
 from lsgmer.training.loader import Feeder, divide
+from lsgmer.training.lora import merge_lora
 from lsgmer.training.params import TrainingSections
 from lsgmer.training.start import start_model
 
@@ -68,7 +69,9 @@ class Trainer:
         torch.manual_seed(runtime.seed)
         model, self.learning = start_model(train, params, modalities, root)
         self.model = self.accelerator.prepare_model(model, evaluation_mode=True)  # not wrapped: see `_reduce`
-        optimiser = torch.optim.AdamW(_groups(self._bare(), params), weight_decay=params.train.weight_decay)
+        fused = True if self.learning else None  # a third of a step with millions of weights; the bits differ
+        groups, decay = _groups(self._bare(), params), params.train.weight_decay
+        optimiser = torch.optim.AdamW(groups, weight_decay=decay, fused=fused)
         self.optimiser = self.accelerator.prepare_optimizer(optimiser)
         labels, classes = torch.from_numpy(self.train.labels), len(train.label_set)
         weights = class_weights(labels, classes, params.objective.class_weight_power)
@@ -109,7 +112,7 @@ class Trainer:
         model.eval()
         for name, spec in self.learning.items():
             if spec.learns == "lora":
-                cast(Any, model.learning[name]).merge_lora()
+                merge_lora(model.learning[name])
         found = calibrate(model, self.valid) if self.params.train.calibrate else None
         return model.cpu(), found
 

@@ -16,6 +16,7 @@ from lsgmer.encoders.context import Earlier
 from lsgmer.encoders.learning import LearningLayers, describe, rebuild, start_learning
 from lsgmer.encoders.params import AudioEncoderParams, TextEncoderParams
 from lsgmer.features.batch import Item, collate
+from lsgmer.training.lora import add_lora, merge_lora
 from tests.support.tiny import save_speech
 
 TEXTS = ("we are not happy", "home", "the dark road today")
@@ -40,7 +41,7 @@ def test_text_above_the_store_is_the_whole_encoder(learns: str, layer: int | Non
     params = text_params(roberta, layer=layer)
     whole = build_text(params, Path()).encode(TEXTS, BEFORE)
     stored = build_text(params, Path(), learns=learns)
-    layers = start_learning(stored.spec, learns, 4, Path())
+    layers = start_learning(stored.spec, learns, Path())
     items = [Item(str(i), text=values) for i, values in enumerate(stored.encode(TEXTS, BEFORE))]
     assert items[0].text.shape[1] == stored.spec.dimension
     together = run(layers, items, "text")
@@ -64,7 +65,7 @@ def test_speech_above_the_store_is_the_whole_encoder(learns: str, name: str, sta
                 build_audio(params, Path(), learns=learns)
             continue
         stored = build_audio(params, Path(), learns=learns)
-        layers = start_learning(stored.spec, learns, 4, Path())
+        layers = start_learning(stored.spec, learns, Path())
         items = [Item(str(i), audio=values) for i, values in enumerate(stored.encode(waves))]
         together = run(layers, items, "audio")
         for expected, found, item in zip(build_audio(params, Path()).encode(waves), together, items, strict=True):
@@ -75,12 +76,13 @@ def test_speech_above_the_store_is_the_whole_encoder(learns: str, name: str, sta
 @pytest.mark.parametrize("learns", LEARNS)
 def test_a_card_rebuilds_the_layers_without_the_pretrained_weights(learns: str, roberta: Path) -> None:
     stored = build_text(text_params(roberta, layer=2), Path(), learns=learns)
-    layers = start_learning(stored.spec, learns, 4, Path())
+    layers = start_learning(stored.spec, learns, Path())
     spec = describe(layers, learns)
     if learns == "lora":
+        add_lora(layers, "text", 4)
         for parameter in (p for p in layers.parameters() if p.requires_grad):
             torch.nn.init.normal_(parameter, std=0.1)
-        layers.merge_lora()
+        merge_lora(layers)
     again = rebuild(type(spec).model_validate_json(spec.to_json()), "text")
     again.load_state_dict(layers.state_dict())
     items = [Item(str(i), text=values) for i, values in enumerate(stored.encode(TEXTS, BEFORE))]
@@ -91,7 +93,8 @@ def test_a_card_rebuilds_the_layers_without_the_pretrained_weights(learns: str, 
 
 def test_lora_learns_small_matrices_only_and_merging_keeps_the_output(roberta: Path) -> None:
     stored = build_text(text_params(roberta), Path(), learns="lora")
-    layers = start_learning(stored.spec, "lora", 2, Path())
+    layers = start_learning(stored.spec, "lora", Path())
+    add_lora(layers, "text", 2)
     learnt = {name: parameter for name, parameter, _ in layers.depths()}
     assert learnt
     assert all("lora_" in name for name in learnt)
@@ -99,14 +102,14 @@ def test_lora_learns_small_matrices_only_and_merging_keeps_the_output(roberta: P
         torch.nn.init.normal_(parameter, std=0.1)
     items = [Item("a", text=stored.encode(TEXTS[:1])[0])]
     before = run(layers, items, "text")[0]
-    layers.merge_lora()
+    merge_lora(layers)
     assert np.allclose(run(layers, items, "text")[0], before, atol=1e-5)
     assert not any("lora" in name for name in layers.state_dict())
 
 
 def test_lower_layers_have_greater_depth(roberta: Path) -> None:
     stored = build_text(text_params(roberta), Path(), learns="all")
-    depths = {name: depth for name, _, depth in start_learning(stored.spec, "all", 1, Path()).depths()}
+    depths = {name: depth for name, _, depth in start_learning(stored.spec, "all", Path()).depths()}
     blocks = {name: depth for name, depth in depths.items() if ".layer." in name}
     assert min(blocks.values()) == 0
     assert depths["model.embeddings.word_embeddings.weight"] == max(blocks.values()) + 1
@@ -119,7 +122,7 @@ def test_gradients_are_the_same_with_checkpointing(roberta: Path) -> None:
     batch = collate([Item(t, text=v) for t, v in zip(TEXTS, stored.encode(TEXTS), strict=True)], False).text
     gradients = []
     for checkpointing in (False, True):
-        layers = start_learning(stored.spec, "all", 1, Path()).train()
+        layers = start_learning(stored.spec, "all", Path()).train()
         if checkpointing:
             layers.checkpoint_gradients()
         torch.manual_seed(1)
@@ -138,4 +141,4 @@ def test_what_cannot_learn_is_an_error(roberta: Path) -> None:
         build_text(text_params(roberta, layers=(1, 2)), Path(), learns="all")
     frozen = build_text(text_params(roberta), Path()).spec
     with pytest.raises(LsgmerError, match="run `dvc repro features`"):
-        start_learning(frozen, "all", 1, Path())
+        start_learning(frozen, "all", Path())

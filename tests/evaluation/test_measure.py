@@ -130,7 +130,7 @@ def test_the_report_shows_it_and_its_plots_are_there(built):
             plot = out / line.split("(")[1].rstrip(")")
             assert plot.read_bytes().startswith(b"\x89PNG")
             assert b"matplotlib" not in plot.read_bytes().lower()
-    assert len(list((out / "plots").iterdir())) == 4
+    assert len(list((out / "plots").iterdir())) == 5
 
 
 def test_the_same_inputs_give_the_same_bytes_anywhere(built, world):

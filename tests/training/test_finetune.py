@@ -72,7 +72,7 @@ def test_the_layers_learn_and_a_killed_run_resumes_to_the_same_bits(world, tmp_p
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     learns = world.params.train.finetune.text
     pretrained = start_learning(
-        world.features("train").specs["text"], "all" if learns == "lora" else learns, 1, world.workspace.root
+        world.features("train").specs["text"], "all" if learns == "lora" else learns, world.workspace.root
     ).state_dict()
     learnt = {n.removeprefix("learning.text."): v for n, v in whole.items() if n.startswith("learning.text.")}
     assert learnt.keys() == pretrained.keys()

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lsgmer.core.records import SPLITS
+from lsgmer.features.dialogues import words_before
 from lsgmer.manifests.utterance import Utterance
-from lsgmer.stages.features import words_before
 
 KEYS = st.tuples(st.sampled_from(SPLITS), st.none() | st.sampled_from("ab"), st.none() | st.integers(0, 9))
 UTTERANCES = st.lists(st.tuples(KEYS, st.none() | st.sampled_from(["", " ", "words"])), max_size=25)
