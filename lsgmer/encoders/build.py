@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from lsgmer.audio import Waveform
 from lsgmer.core.errors import LsgmerError, PackagingRefused
-from lsgmer.core.records import EncoderSpec, Modality
+from lsgmer.core.records import SIDE_BY_SIDE, EncoderSpec, Modality
 from lsgmer.encoders.logmel import LogMel
 from lsgmer.encoders.params import AudioEncoderParams, TextEncoderParams
 from lsgmer.encoders.precomputed import Precomputed, why_not_servable
+from lsgmer.encoders.side_by_side import SideBySide
 from lsgmer.encoders.speech_lstm import SpeechLstm
 from lsgmer.encoders.speech_transformer import SpeechTransformer
 from lsgmer.encoders.text_transformer import TextTransformer
@@ -37,6 +38,11 @@ class AudioEncoder(Protocol):
     @property
     def spec(self) -> EncoderSpec:
         """What made the frames."""
+        ...
+
+    @property
+    def hop_ms(self) -> float:
+        """The time from one frame to the next, in milliseconds."""
         ...
 
     def encode(self, waveforms: Sequence[Waveform]) -> list[np.ndarray[Any, Any]]:
@@ -85,11 +91,15 @@ TEXT_ENCODERS: dict[str, Callable[[TextEncoderParams, Path, Path | None, str], T
 }
 
 
-def build_audio(params: AudioEncoderParams, root: Path, device: str = "cpu") -> AudioEncoder | None:
+def build_audio(
+    params: AudioEncoderParams | tuple[AudioEncoderParams, ...], root: Path, device: str = "cpu"
+) -> AudioEncoder | None:
     """Return the audio encoder, or None for kind none; folders are relative to `root`.
 
-    Raises LsgmerError when its parameters or files are unusable.
+    Several encoders become one that runs them side by side. Raises LsgmerError when parameters or files are unusable.
     """
+    if isinstance(params, tuple):
+        return SideBySide([AUDIO_ENCODERS[part.kind](part, root, None, device) for part in params])
     return None if params.kind == "none" else AUDIO_ENCODERS[params.kind](params, root, None, device)
 
 
@@ -118,7 +128,8 @@ def load_encoder(
     Args:
         spec: what made the features. Weights and settings files must match its hashes; library versions and
             device may differ: compare `fingerprint`s to see whether they do.
-        folder: packed files (see `pack_encoder`), used instead of a folder or hub source if the folder exists.
+        folder: packed files (see `pack_encoder`), used instead of a folder or hub source if the folder exists;
+            of encoders side by side, those of the first are in `folder`/0, and so on.
         root: what a folder source is relative to; None is the current folder.
         device: where the encoder runs: "cpu" or "cuda".
 
@@ -131,6 +142,11 @@ def load_encoder(
     """
     if spec.kind == "precomputed":
         raise LsgmerError(why_not_servable(spec))
+    if spec.kind == SIDE_BY_SIDE:
+        found = [load_encoder(part, folder and folder / str(i), root, device) for i, part in enumerate(spec.parts)]
+        together = SideBySide([cast(AudioEncoder, part) for part in found])
+        _check_same(together.spec, spec)
+        return together
     content: dict[str, Any] = {
         "kind": spec.kind,
         "source": spec.source,
@@ -161,9 +177,14 @@ def load_encoder(
 def pack_encoder(spec: EncoderSpec, destination: Path, root: Path | None = None) -> None:
     """Copy the files of a folder or hub encoder to `destination`; do nothing for the kinds that need no files.
 
-    Those are logmel and sources inside an installed package. Raises PackagingRefused for precomputed features:
-    a package cannot carry what made them.
+    Those are logmel and sources inside an installed package. Of encoders side by side, the files of each go to the
+    folder of its number, from 0. Raises PackagingRefused for precomputed features: a package cannot carry what made
+    them.
     """
+    if spec.kind == SIDE_BY_SIDE:
+        for i, part in enumerate(spec.parts):
+            pack_encoder(part, destination / str(i), root)
+        return
     if spec.kind == "precomputed":
         raise PackagingRefused(why_not_servable(spec))
     if spec.kind != "transformers" or not is_packed(spec.source):
@@ -175,8 +196,8 @@ def _check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
     """Raise LsgmerError, naming the field, if two specs differ in more than versions and device."""
     for name in EncoderSpec.model_fields:
         ours, theirs = getattr(found, name), getattr(expected, name)
-        if name == "settings":
-            ours, theirs = ours | {"device": None}, theirs | {"device": None}
+        if name == "settings":  # the parts of encoders side by side were compared when each was loaded
+            ours, theirs = ({**settings, "device": None, "parts": None} for settings in (ours, theirs))
         if name != "versions" and ours != theirs:
             raise LsgmerError(
                 f"the {expected.modality} encoder is not the one on the card: {name} is {ours!r}, the card says "

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    Discriminator,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Tag,
+    field_validator,
     model_validator,
 )
 
 from lsgmer.core.sections import Section
+
+ONE, SEVERAL = "<one>", "<several>"
+NEVER_BESIDE = ("none", "precomputed")  # precomputed features have no hop, so nothing can be aligned to them
 
 
 class AudioEncoderParams(Section):
@@ -62,15 +68,36 @@ class TextEncoderParams(Section):
         return self
 
 
-class FeaturesParams(Section):
-    """The encoders, and how many utterances make a batch."""
+def _one_or_several(given: Any) -> str:
+    return SEVERAL if isinstance(given, list | tuple) else ONE
 
-    audio: AudioEncoderParams
+
+# Tagged, because an untagged union reports what is wrong with a value once per form.
+AudioParams = Annotated[
+    Annotated[AudioEncoderParams, Tag(ONE)] | Annotated[tuple[AudioEncoderParams, ...], Tag(SEVERAL)],
+    Discriminator(_one_or_several),
+]
+
+
+class FeaturesParams(Section):
+    """The encoders, and how many utterances make a batch. `audio` is one encoder or a list that runs side by side."""
+
+    audio: AudioParams
     text: TextEncoderParams
     batch_size: PositiveInt
 
+    @field_validator("audio")
+    @classmethod
+    def _can_run_side_by_side(cls, audio: AudioParams) -> AudioParams:
+        if audio == ():
+            raise ValueError("the list has no encoder; for a model that reads no audio, set it to {kind: none}")
+        if isinstance(audio, tuple) and (alone := [part.kind for part in audio if part.kind in NEVER_BESIDE]):
+            raise ValueError(f"an encoder of kind {alone[0]} cannot be in a list; take it out, or give it alone")
+        return audio
+
     @model_validator(mode="after")
     def _some_modality(self) -> FeaturesParams:
-        if self.audio.kind == "none" and self.text.kind == "none":
+        no_audio = isinstance(self.audio, AudioEncoderParams) and self.audio.kind == "none"
+        if no_audio and self.text.kind == "none":
             raise ValueError("audio.kind and text.kind are both none: nothing to learn from")
         return self

@@ -88,10 +88,11 @@ def run(workspace: Workspace, params: Needs) -> None:
     manifest = ValidatedManifest.load(workspace.data("validate"))
     parts: dict[Split, list[Utterance]] = {s: [u for u in manifest.utterances if u.split == s] for s in SPLITS}
     corpus, device = workspace.root / params.corpus.path, str(choose_device(params.runtime.device))
+    audio = params.features.audio
     encoders: dict[Modality, AudioEncoder | TextEncoder | Precomputed | None] = {
-        "audio": build_precomputed("audio", params.features.audio, corpus)
-        if params.features.audio.kind == PRECOMPUTED
-        else build_audio(params.features.audio, workspace.root, device),
+        "audio": build_precomputed("audio", audio, corpus)
+        if not isinstance(audio, tuple) and audio.kind == PRECOMPUTED
+        else build_audio(audio, workspace.root, device),
         "text": build_precomputed("text", params.features.text, corpus)
         if params.features.text.kind == PRECOMPUTED
         else build_text(params.features.text, workspace.root, device),
