@@ -12,6 +12,7 @@ from lsgmer.audio import Waveform
 from lsgmer.core.errors import LsgmerError, PackagingRefused
 from lsgmer.core.records import SIDE_BY_SIDE, EncoderSpec, Modality
 from lsgmer.encoders.logmel import LogMel
+from lsgmer.encoders.moonshine import Moonshine
 from lsgmer.encoders.params import AudioEncoderParams, TextEncoderParams
 from lsgmer.encoders.precomputed import Precomputed, why_not_servable
 from lsgmer.encoders.side_by_side import SideBySide
@@ -76,6 +77,10 @@ def _speech_lstm(params: AudioEncoderParams, root: Path, packed: Path | None, de
     return SpeechLstm(params, device)
 
 
+def _moonshine(params: AudioEncoderParams, root: Path, packed: Path | None, device: str) -> AudioEncoder:
+    return Moonshine(params)
+
+
 def _text(params: TextEncoderParams, root: Path, packed: Path | None, device: str) -> TextEncoder:
     files = find_files(params.source, params.revision, params.sha256, root, packed)
     return TextTransformer(params, files, device)
@@ -83,6 +88,7 @@ def _text(params: TextEncoderParams, root: Path, packed: Path | None, device: st
 
 AUDIO_ENCODERS: dict[str, Callable[[AudioEncoderParams, Path, Path | None, str], AudioEncoder]] = {
     "logmel": _logmel,
+    "moonshine": _moonshine,
     "speech_lstm": _speech_lstm,
     "transformers": _speech,
 }

@@ -25,11 +25,13 @@ class AudioEncoderParams(Section):
 
     `logmel` needs no weights. `speech_lstm` is the LSTM of an installed package: its `layers` (1 to 3, null: the
     last) and, with `prosody`, the logmel frames after them; speech is first scaled to `level_dbfs` (null: quieter
-    speech is raised to -30, as in the original). `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a folder
-    or hub id. `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
+    speech is raised to -30, as in the original). `moonshine` is the encoder of an installed speech recogniser, an
+    optional extra: its `layer` (1 to 6, null: 3), a frame every 24 ms. `transformers` loads HuBERT, WavLM or
+    wav2vec 2.0 from a folder or hub id. `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md),
+    keyed by utterance id.
     """
 
-    kind: Literal["none", "logmel", "speech_lstm", "transformers", "precomputed"]
+    kind: Literal["none", "logmel", "speech_lstm", "moonshine", "transformers", "precomputed"]
     source: str | None = None
     revision: str | None = None
     layer: int | None = None

