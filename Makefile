@@ -4,6 +4,9 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 READY := .venv/.ready
 ARGS ?=
+# Prints 1 where moonshine-voice, an optional extra, has no wheel: they need glibc 2.34 or macOS 15.
+TOO_OLD := import platform as p; v = lambda text: [int(n) for n in text.split(".")[:2] if n]; \
+	print(int(v(p.libc_ver()[1]) < [2, 34] if p.system() == "Linux" else p.system() == "Darwin" and v(p.mac_ver()[0]) < [15]))
 
 .PHONY: run test check serve repro lock help
 
@@ -27,7 +30,7 @@ repro: $(READY) ## the same pipeline through DVC alone, without Prefect
 
 lock: $(READY) ## rebuild requirements.lock from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--group dev pyproject.toml -o requirements.lock
+		--group dev --extra moonshine pyproject.toml -o requirements.lock
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +39,8 @@ $(READY): requirements.lock pyproject.toml
 	@echo "setting up .venv from requirements.lock"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
+	@awk -v old="$$($(BIN)/python -c '$(TOO_OLD)')" '/^[^ ]/ {skip = old && /^moonshine-voice==/} !skip' \
+		requirements.lock > .venv/requirements.txt
+	@uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes .venv/requirements.txt
 	@uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@

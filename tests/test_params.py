@@ -104,6 +104,30 @@ def test_nothing_to_learn_from():
         load_params(FILE, ["features.audio.kind=none", "features.text.kind=none"])
 
 
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        ("[]", r"features\.audio: the list has no encoder; .*\{kind: none\}"),
+        ("[{kind: logmel}, {kind: none}]", r"features\.audio: an encoder of kind none cannot be in a list"),
+        ("[{kind: precomputed, source: x.npz}]", r"features\.audio: an encoder of kind precomputed cannot be"),
+        (
+            "[{kind: logmel}, {kind: logmel, hop: 9}]",
+            r"features\.audio\.1\.hop: unknown key; .*hop_ms\? \(allowed: hop",
+        ),
+        ("[{kind: logmell}]", r"features\.audio\.0\.kind: .*'logmel'"),
+        ("[[{kind: logmel}]]", r"features\.audio\.0: "),
+        ("{kind: logmel, hop: 9}", r"features\.audio\.hop: unknown key; .*hop_ms\? \(allowed: hop"),
+        ("logmel", r"features\.audio: .*\(got 'logmel'\)"),
+    ],
+)
+def test_audio_is_one_encoder_or_a_list_of_those_that_can_run_side_by_side(audio, message):
+    with pytest.raises(ParamsError, match=message) as caught:
+        load_params(FILE, [f"features.audio={audio}"])
+    assert "1 problem" in str(caught.value)
+    kinds = [part.kind for part in load_params(FILE, ["features.audio=[{kind: logmel}]"]).features.audio]
+    assert kinds == ["logmel"]
+
+
 def test_numbers_are_yaml_1_2_as_dvc_reads_them():
     assert load_params(FILE, ["train.learning_rate=1e-4"]).train.learning_rate == 1e-4
 

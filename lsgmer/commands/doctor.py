@@ -49,6 +49,7 @@ CHECKED = (
     "pyarrow",
     "pydantic",
 )
+MOONSHINE = ("moonshine-voice", "onnxruntime")  # an optional extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ def examine(workspace: Workspace) -> list[Check]:
     checks: tuple[Callable[[Workspace], Iterator[Check]], ...] = (
         versions,
         parameters,
+        moonshine,
         compute,
         switches,
         speech,
@@ -102,7 +104,7 @@ def versions(workspace: Workspace) -> Iterator[Check]:
         return
     pinned = pins(lock.read_text())
     wrong = []
-    for name in CHECKED:
+    for name in (*CHECKED, *(name for name in MOONSHINE if _installed(name))):
         found, wanted = _installed(name), pinned.get(name)
         if found is None or (wanted and found.partition("+")[0] != wanted):
             wrong.append(f"{name} {found or 'absent'} (lock: {wanted or 'none'})")
@@ -114,6 +116,18 @@ def parameters(workspace: Workspace) -> Iterator[Check]:
     """Check params.yaml."""
     load_params(workspace.params)
     yield Check("params", "ok", "params.yaml is well-formed")
+
+
+def moonshine(workspace: Workspace) -> Iterator[Check]:
+    """Check that the optional audio encoder is installed if params.yaml asks for it."""
+    absent = [name for name in MOONSHINE if _installed(name) is None]
+    audio = load_params(workspace.params).features.audio
+    used = any(encoder.kind == "moonshine" for encoder in (audio if isinstance(audio, tuple) else (audio,)))
+    if not absent:
+        yield Check("moonshine", "ok", "installed" + ("" if used else ", not used by params.yaml"))
+    else:
+        detail = f"{', '.join(absent)} not installed; features.audio of kind moonshine needs them: "
+        yield Check("moonshine", "broken" if used else "note", detail + "pip install 'lsgmer[moonshine]'")
 
 
 def compute(workspace: Workspace) -> Iterator[Check]:

@@ -16,6 +16,7 @@ Split = Literal["train", "valid", "test"]
 Modality = Literal["audio", "text"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 MODALITIES: tuple[Modality, ...] = ("audio", "text")
+SIDE_BY_SIDE = "side_by_side"  # the kind of an EncoderSpec that holds those of several encoders
 
 
 def canonical_json(value: Any) -> str:
@@ -86,6 +87,13 @@ class EncoderSpec(Record):
     settings: dict[str, Any] = {}
     weights_sha256: str | None = None
     versions: dict[str, str] = {}
+
+    @property
+    def parts(self) -> tuple[EncoderSpec, ...]:
+        """The specs of encoders that run side by side; for every other kind, this spec alone."""
+        if self.kind != SIDE_BY_SIDE:
+            return (self,)
+        return tuple(EncoderSpec.model_validate(part) for part in self.settings["parts"])
 
     @property
     def fingerprint(self) -> str:

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    Tag,
     ValidationError,
 )
 from ruamel.yaml import YAML
@@ -25,6 +26,7 @@ from lsgmer.core.errors import ParamsError
 Share = Annotated[float, Field(ge=0, le=1)]
 T = TypeVar("T")
 PART = "part"
+CHOICE = "<"  # starts the tags of a choice between forms of one key; pydantic puts them into an error's location
 Part = Annotated[T, PART]
 
 
@@ -178,7 +180,7 @@ def override(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any
 def explain(item: Any, model: type[BaseModel]) -> str:
     """Turn one pydantic error about `model` into a line that names the key and what is allowed."""
     location = [str(part) for part in item["loc"]]
-    key = ".".join(location)
+    key = ".".join(part for part in location if not part.startswith(CHOICE))
     if item["type"] == "extra_forbidden":
         allowed = _allowed_keys(location[:-1], model)
         close = difflib.get_close_matches(location[-1], allowed, n=1)
@@ -194,8 +196,11 @@ def explain(item: Any, model: type[BaseModel]) -> str:
 def _allowed_keys(location: Sequence[str], model: Any) -> list[str]:
     """Return the keys that `model` allows at `location`; the keys of a mapping can be any names."""
     for part in location:
-        if get_origin(model) is dict:
-            model = get_args(model)[1]
+        if part.startswith(CHOICE):
+            model = next(kind for kind, *tags in map(get_args, get_args(model)) if Tag(part) in tags)
+            continue
+        if (origin := get_origin(model)) in (dict, tuple):
+            model = get_args(model)[1 if origin is dict else 0]
             continue
         known = {info.alias or name: info.annotation for name, info in getattr(model, "model_fields", {}).items()}
         kind = known.get(part)
@@ -230,12 +235,18 @@ def rebase(content: dict[str, Any], root: Path, folder: Path) -> dict[str, Any]:
     if not Path(corpus["path"]).is_absolute() and not (corpus["synthesize"] and corpus["path"].startswith("data/raw/")):
         corpus["path"] = _relative(root / corpus["path"], folder)
     for modality in ("audio", "text"):
-        encoder = dict(result["features"][modality])
-        source = encoder.get("source")
-        if source and not source.startswith("package:") and not Path(source).is_absolute() and (root / source).is_dir():
-            encoder["source"] = _relative(root / source, folder)
-        result["features"][modality] = encoder
+        given = result["features"][modality]
+        several = isinstance(given, list)
+        moved = [_rebase_encoder(encoder, root, folder) for encoder in (given if several else [given])]
+        result["features"][modality] = moved if several else moved[0]
     return result
+
+
+def _rebase_encoder(encoder: dict[str, Any], root: Path, folder: Path) -> dict[str, Any]:
+    source = encoder.get("source")
+    if source and not source.startswith("package:") and not Path(source).is_absolute() and (root / source).is_dir():
+        return {**encoder, "source": _relative(root / source, folder)}
+    return dict(encoder)
 
 
 def _relative(path: Path, folder: Path) -> str:

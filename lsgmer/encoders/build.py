@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from lsgmer.audio import Waveform
 from lsgmer.core.errors import LsgmerError, PackagingRefused
-from lsgmer.core.records import EncoderSpec, Modality
+from lsgmer.core.records import SIDE_BY_SIDE, EncoderSpec, Modality
 from lsgmer.encoders.context import Earlier
 from lsgmer.encoders.learning import Below, below
 from lsgmer.encoders.logmel import LogMel
+from lsgmer.encoders.moonshine import Moonshine
 from lsgmer.encoders.params import AudioEncoderParams, Learns, TextEncoderParams
 from lsgmer.encoders.precomputed import Precomputed, why_not_servable
+from lsgmer.encoders.side_by_side import SideBySide
 from lsgmer.encoders.speech_lstm import SpeechLstm
 from lsgmer.encoders.speech_transformer import SpeechTransformer
 from lsgmer.encoders.text_transformer import TextTransformer
@@ -40,6 +42,11 @@ class AudioEncoder(Protocol):
     @property
     def spec(self) -> EncoderSpec:
         """What made the frames."""
+        ...
+
+    @property
+    def hop_ms(self) -> float:
+        """The time from one frame to the next, in milliseconds."""
         ...
 
     def encode(self, waveforms: Sequence[Waveform]) -> list[np.ndarray[Any, Any]]:
@@ -97,6 +104,10 @@ def _speech_lstm(params: AudioEncoderParams, place: Place) -> AudioEncoder:
     return SpeechLstm(params, place.device)
 
 
+def _moonshine(params: AudioEncoderParams, place: Place) -> AudioEncoder:
+    return Moonshine(params)
+
+
 def _text(params: TextEncoderParams, place: Place) -> TextEncoder:
     files = find_files(params.source, params.revision, params.sha256, place.root, place.packed)
     return TextTransformer(params, files, place.device, place.stored(files, "text", params.layer))
@@ -104,6 +115,7 @@ def _text(params: TextEncoderParams, place: Place) -> TextEncoder:
 
 AUDIO_ENCODERS: dict[str, Callable[[AudioEncoderParams, Place], AudioEncoder]] = {
     "logmel": _logmel,
+    "moonshine": _moonshine,
     "speech_lstm": _speech_lstm,
     "transformers": _speech,
 }
@@ -111,13 +123,19 @@ TEXT_ENCODERS: dict[str, Callable[[TextEncoderParams, Place], TextEncoder]] = {"
 
 
 def build_audio(
-    params: AudioEncoderParams, root: Path, device: str = "cpu", learns: Learns = "none"
+    params: AudioEncoderParams | tuple[AudioEncoderParams, ...],
+    root: Path,
+    device: str = "cpu",
+    learns: Learns = "none",
 ) -> AudioEncoder | None:
     """Return the audio encoder, or None for kind none; folders are relative to `root`.
 
-    If some of its layers should learn (`learns`), it puts out what lies below them: see `learning`.
-    Raises LsgmerError when its parameters or files are unusable.
+    Several encoders become one that runs them side by side. If some layers of a single one should learn (`learns`), it
+    puts out what lies below them: see `learning`. Raises LsgmerError when parameters or files are unusable.
     """
+    if isinstance(params, tuple):
+        _check_learns("audio", SIDE_BY_SIDE, learns)
+        return SideBySide([AUDIO_ENCODERS[part.kind](part, Place(root, device)) for part in params])
     if params.kind == "none":
         return None
     _check_learns("audio", params.kind, learns)
@@ -163,7 +181,8 @@ def load_encoder(
     Args:
         spec: what made the features. Weights and settings files must match its hashes; library versions and
             device may differ: compare `fingerprint`s to see whether they do.
-        folder: packed files (see `pack_encoder`), used instead of a folder or hub source if the folder exists.
+        folder: packed files (see `pack_encoder`), used instead of a folder or hub source if the folder exists;
+            of encoders side by side, those of the first are in `folder`/0, and so on.
         root: what a folder source is relative to; None is the current folder.
         device: where the encoder runs: "cpu" or "cuda".
 
@@ -176,6 +195,11 @@ def load_encoder(
     """
     if spec.kind == "precomputed":
         raise LsgmerError(why_not_servable(spec))
+    if spec.kind == SIDE_BY_SIDE:
+        found = [load_encoder(part, folder and folder / str(i), root, device) for i, part in enumerate(spec.parts)]
+        together = SideBySide([cast(AudioEncoder, part) for part in found])
+        _check_same(together.spec, spec)
+        return together
     content: dict[str, Any] = {
         "kind": spec.kind,
         "source": spec.source,
@@ -209,9 +233,14 @@ def load_encoder(
 def pack_encoder(spec: EncoderSpec, destination: Path, root: Path | None = None) -> None:
     """Copy the files of a folder or hub encoder to `destination`; do nothing for the kinds that need no files.
 
-    Those are logmel and sources inside an installed package. Raises PackagingRefused for precomputed features:
-    a package cannot carry what made them.
+    Those are logmel and sources inside an installed package. Of encoders side by side, the files of each go to the
+    folder of its number, from 0. Raises PackagingRefused for precomputed features: a package cannot carry what made
+    them.
     """
+    if spec.kind == SIDE_BY_SIDE:
+        for i, part in enumerate(spec.parts):
+            pack_encoder(part, destination / str(i), root)
+        return
     if spec.kind == "precomputed":
         raise PackagingRefused(why_not_servable(spec))
     if spec.kind != "transformers" or not is_packed(spec.source):
@@ -223,9 +252,9 @@ def _check_same(found: EncoderSpec, expected: EncoderSpec) -> None:
     """Raise LsgmerError, naming the field, if two specs differ in more than versions and device."""
     for name in EncoderSpec.model_fields:
         ours, theirs = getattr(found, name), getattr(expected, name)
-        if name == "settings":
+        if name == "settings":  # the parts of encoders side by side were compared when each was loaded
             unmarked = {"marks": False} if "context" in theirs else {}  # cards from before there were marks
-            ours, theirs = ours | {"device": None}, unmarked | theirs | {"device": None}
+            ours, theirs = ({**s, "device": None, "parts": None} for s in (ours, {**unmarked, **theirs}))
         if name != "versions" and ours != theirs:
             raise LsgmerError(
                 f"the {expected.modality} encoder is not the one on the card: {name} is {ours!r}, the card says "

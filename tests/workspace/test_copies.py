@@ -82,6 +82,18 @@ def test_relative_folders_still_lead_to_the_same_place(
     assert content["corpus"]["path"] == path
 
 
+def test_the_folders_of_encoders_side_by_side_are_found_again(project: Path) -> None:
+    (project / "encoder").mkdir()
+    audio = [{"kind": "logmel"}, {"source": "encoder"}, {"source": "package:resemblyzer/pretrained.pt"}]
+    content: dict[str, Any] = {
+        "corpus": {"path": "/abs/mine", "synthesize": []},
+        "features": {"audio": audio, "text": {"kind": "none"}},
+    }
+    found = copies.rebase(content, project, project / "workspaces/x")["features"]["audio"]
+    assert found == [audio[0], {"source": "../../encoder"}, audio[2]]
+    assert audio[1] == {"source": "encoder"}
+
+
 def test_cache_and_remote_are_the_projects(project: Path) -> None:
     (project / ".dvc/config").write_text("[core]\n    remote = local\n['remote \"local\"']\n    url = ../.store\n")
     root = prepare(project)
