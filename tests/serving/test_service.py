@@ -13,7 +13,9 @@ import pytest
 import soundfile
 
 from lsgmer.audio import decode
+from lsgmer.encoders.context import Earlier
 from lsgmer.inference.predictor import Input, Predictor
+from lsgmer.inference.speakers import SpeakerLevels
 from tests.support.server import Served
 
 WORDS = "I cannot believe you did that"
@@ -77,6 +79,19 @@ REFUSED = {
     "broken form": ({"content": b"xx", "headers": {"content-type": "multipart/form-data"}}, 400, "form cannot be read"),
     "other type": ({"content": b"xx", "headers": {"content-type": "audio/wav"}}, 415, "audio/wav is not understood"),
     "json list": ({"json": [1]}, 400, "JSON body"),
+    "deep json": (
+        {"content": b"[" * 200_000, "headers": {"content-type": "application/json"}},
+        400,
+        "the body is not JSON",
+    ),
+    "previous is text": ({"data": {"text": WORDS, "previous": "hello"}}, 400, "previous: not JSON"),
+    "previous is no list": ({"json": {"text": WORDS, "previous": {"text": "a"}}}, 400, "previous: not a list"),
+    "previous of numbers": ({"json": {"text": WORDS, "previous": ["a", 3]}}, 400, "previous[1]: neither"),
+    "previous without text": ({"json": {"text": WORDS, "previous": [{"speaker": "a"}]}}, 400, "previous[0]: neither"),
+    "too many previous": ({"json": {"text": WORDS, "previous": ["a"] * 33}}, 413, "previous: 33 utterances"),
+    "long previous": ({"json": {"text": WORDS, "previous": ["a" * 10_001]}}, 413, "previous[0].text: 10001"),
+    "odd speaker": ({"data": {"text": WORDS, "speaker": "a\nb"}}, 400, "speaker: at most 128"),
+    "long speaker": ({"data": {"text": WORDS, "speaker": "a" * 129}}, 400, "speaker: at most 128"),
     "lone surrogate": (
         {"content": b'{"text": "\\ud800"}', "headers": {"content-type": "application/json"}},
         400,
@@ -103,6 +118,41 @@ def test_words_are_words_whatever_they_look_like(served: Served, offline: Predic
     expected = offline.predict([Input(text=words)])[0].probabilities
     assert answer.json()["probabilities"] == pytest.approx(expected, abs=1e-12)
     assert served.post(json={"text": words}).json()["probabilities"] == answer.json()["probabilities"]
+
+
+def test_earlier_utterances_are_read_and_counted(served: Served, offline: Predictor) -> None:
+    lines = [{"text": "how could you", "speaker": "ann"}, {"text": "I am sorry", "speaker": "bob"}, "really"]
+    before = (Earlier("I am sorry", False), Earlier("really"))
+    expected = offline.predict([Input(text=WORDS, previous=before)])[0]
+    for request in (
+        {"json": {"text": WORDS, "speaker": "ann", "previous": lines}},
+        {"data": {"text": WORDS, "speaker": "ann", "previous": json.dumps(lines)}},
+    ):
+        body = served.post(**request).json()
+        assert body["context_used"] == 2, "the model reads two"
+        assert body["probabilities"] == pytest.approx(expected.probabilities, abs=1e-12)
+    alone = served.post(data={"text": WORDS}).json()
+    assert alone["context_used"] == 0
+    assert alone["probabilities"] != pytest.approx(expected.probabilities, abs=1e-6)
+
+
+def test_a_speakers_level_is_learnt_used_and_deleted(served: Served, offline: Predictor) -> None:
+    sounds = [tone(pitch=150.0 + 10 * i) for i in range(6)]
+    levels = SpeakerLevels(2, 3600)
+    for i, sound in enumerate(sounds):
+        body = served.post(**audio(sound), data={"speaker": "ann 1"}).json()
+        expected = offline.predict([Input(audio=decode(sound), speaker="ann 1")], levels=levels)[0]
+        assert (body["normalised_by"], body["enrolled"]) == (("training", "speaker")[i >= 4], i + 1)
+        assert body["probabilities"] == pytest.approx(expected.probabilities, abs=1e-9)
+    again = served.post(**audio(sounds[-1]), data={"speaker": "ann 1"}).json()
+    assert again["enrolled"] == 6, "the same recording counts once"
+    assert served.post(**audio(b"no audio"), data={"speaker": "ann 1"}).status_code == 400
+    assert httpx.get(f"{served.url}/speakers").json() == {"kept": 1, "most": 2, "hours": 24.0}
+    assert httpx.delete(f"{served.url}/speakers/ann 1").status_code == 204
+    assert httpx.delete(f"{served.url}/speakers/ann 1").status_code == 404
+    assert httpx.get(f"{served.url}/speakers").json()["kept"] == 0
+    unknown = served.post(**audio(sounds[0])).json()
+    assert (unknown["normalised_by"], unknown["enrolled"]) == ("training", 0)
 
 
 @pytest.mark.parametrize("kind", ["WAV", "OGG", "MP3"])

@@ -36,7 +36,7 @@ RULE = RuleResult(name="min_class_recall", value=0.5, threshold=0.3, verdict="PA
 
 
 def write_model(workspace: Workspace, params: Params) -> str:
-    """Write a random model on log-mel and MiniLM to data/train; return its weights' sha256."""
+    """Write a random model, with context and without speakers' levels, to data/train; return its weights' sha256."""
     audio, text = build_audio(params.features.audio, workspace.root), build_text(params.features.text, workspace.root)
     assert audio is not None
     assert text is not None
@@ -57,6 +57,7 @@ def write_model(workspace: Workspace, params: Params) -> str:
         "split_counts": {"train": 8, "valid": 4},
         "seen_speakers": ("0123456789abcdef",),
         "versions": {"torch": "2"},
+        "normalise": "speaker",
     }
     return checkpoint.save(workspace.data("train"), model, card).weights_sha256
 
@@ -123,7 +124,10 @@ def make_workspace(root: Path) -> Workspace:
             shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "dvc.yaml", "pyproject.toml", "requirements.lock"):
         shutil.copyfile(ROOT / name, root / name)
-    params = load_params(workspace.params)
+    written = workspace.params.read_text()
+    assert "  speakers: 0 " in written
+    workspace.params.write_text(written.replace("  speakers: 0 ", "  speakers: 2 "))
+    params = load_params(workspace.params, ["features.text.context=2"])
     workspace.data("validate").mkdir(parents=True)
     (workspace.data("validate") / "validated.parquet").write_bytes(b"stands for the manifest")
     (workspace.data("validate") / "profile.json").write_text("{}\n")
