@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.records import SPLITS, canonical_json
 from lsgmer.core.sections import Part, RuntimeParams, Sections, parse, rebase
@@ -21,6 +24,7 @@ from lsgmer.encoders.params import FeaturesParams, FinetunePart
 from lsgmer.experiments.folds import Unit, folds
 from lsgmer.experiments.plan import FOLDER, Protocol, cell_settings, load_plan, source_content
 from lsgmer.manifests.params import ManifestParams
+from lsgmer.manifests.utterance import Utterance
 from lsgmer.stages import features, manifest, validate
 from lsgmer.validation.params import ValidateParams
 
@@ -72,11 +76,31 @@ def _divided(workspace: Workspace, params: SourceParams, protocol: Protocol) -> 
     apart = protocol if protocol.kind in ("loso", "holdout") else Protocol(kind="loso", by=protocol.by)
     reading = read_corpus(params.corpus, workspace.root / params.corpus.path)
     found = tuple(sorted(reading.utterances, key=lambda u: u.id))
+    if params.features.text.context and protocol.kind in ("loso", "holdout"):
+        demand_whole_dialogues(found, protocol.by)
     fold = folds([Unit(u.speaker, u.session, u.split) for u in found], apart)[0]
     place = {int(row): split for split in SPLITS for row in fold.of(split)}
     divided = tuple(replace(u, split=place[row]) for row, u in enumerate(found))
     manifest.write(workspace, manifest.Needs.of(params), divided, reading)
     return params.model_copy(update={"manifest": params.manifest.model_copy(update={"split": by})})
+
+
+def demand_whole_dialogues(utterances: Sequence[Utterance], by: Literal["speaker", "session"]) -> None:
+    """Raise LsgmerError for dialogues of several speakers (sessions): context would cross from test into training.
+
+    The source is encoded once for all folds, so whatever a text is read with must be on its side in every fold.
+    """
+    groups: dict[str, set[str | None]] = defaultdict(set)
+    for u in utterances:
+        if u.dialogue is not None:
+            groups[u.dialogue].add(getattr(u, by))
+    split_up = sorted(name for name, found in groups.items() if len(found) > 1)
+    if split_up:
+        raise LsgmerError(
+            f"features.text.context: {len(split_up)} dialogues have more than one {by}, such as {split_up[:3]}: in "
+            "some fold one would train and the other test, and a text would be read with words from the other side. "
+            "Divide by session, where a dialogue stays in one session, or set the context to 0"
+        )
 
 
 def _rebased(content: dict[str, Any], root: Path, workspace: Workspace) -> SourceParams:

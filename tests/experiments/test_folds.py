@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsgmer.core.errors import LsgmerError, ParamsError
+from lsgmer.experiments.features import demand_whole_dialogues
 from lsgmer.experiments.folds import Unit, fold_of, folds
 from lsgmer.experiments.plan import Protocol
+from lsgmer.manifests.utterance import Utterance
 
 SPEAKERS = [f"s{i}" for i in range(7)]
 
@@ -95,3 +97,13 @@ def test_no_other_protocol_divides_by_utterance():
 def test_a_fold_that_does_not_exist():
     with pytest.raises(ParamsError, match="folds 0 to 3 here"):
         fold_of(units(["s1", "s2", "s3", "s4"]), Protocol(kind="loso"), 4)
+
+
+def test_with_context_no_dialogue_may_be_divided():
+    made = [
+        Utterance(f"u{i}", "c", f"s{i % 2}", "x", "x", session=f"n{i // 4}", dialogue=f"d{i // 4}", turn=i, text="a")
+        for i in range(12)
+    ]
+    demand_whole_dialogues(made, "session")
+    with pytest.raises(LsgmerError, match="3 dialogues have more than one speaker.*Divide by session"):
+        demand_whole_dialogues(made, "speaker")
