@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from lsgmer.core.device import set_threads
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.stage import run_stage
 from lsgmer.features.store import FeatureSplit
 from lsgmer.model import checkpoint
-from lsgmer.model.linear import fit_linear, save_linear
+from lsgmer.model.linear import choose_linear, save_linear
 from lsgmer.training.fit import check_parts, fit
 from lsgmer.training.params import ControlsParams, TrainingSections
 
@@ -36,12 +37,26 @@ def run(workspace: Workspace, params: Needs) -> None:
         card = checkpoint.save(out / name, fitted.model, fitted.card)
         finished.append(fitted)
         print(f"{name} only: valid balanced accuracy {card.valid_metrics['valid_balanced_accuracy']:.3f}", flush=True)
-    linear = fit_linear(train, params.controls.linear_c, params.objective.class_weight_power, params.runtime.seed)
-    save_linear(out / "linear", linear)
-    notes = {"c": params.controls.linear_c, "features": "mean and sd over time per modality, presence", "n": len(train)}
-    write_atomically(out / "linear" / "notes.json", json.dumps(notes, indent=2, sort_keys=True) + "\n")
+    _linear(train, valid, params, out / "linear")
     for fitted in finished:
         fitted.forget()
+
+
+def _linear(train: FeatureSplit, valid: FeatureSplit, params: Needs, out: Path) -> None:
+    """Write the linear baseline, and in notes.json how its penalty was chosen."""
+    metric, power = params.train.select, params.objective.class_weight_power
+    chosen = choose_linear(train, valid, params.controls.linear_c, power, params.runtime.seed, metric)
+    save_linear(out, chosen.model)
+    notes = {
+        "c": chosen.c,
+        "chosen_by": f"valid {metric}",
+        "candidates": [each.model_dump() for each in chosen.candidates],
+        "features": "mean and sd over time per modality, presence",
+        "n": len(train),
+    }
+    write_atomically(out / "notes.json", json.dumps(notes, indent=2, sort_keys=True) + "\n")
+    score = max(each.score for each in chosen.candidates)
+    print(f"linear: C = {chosen.c:g}, valid {metric.replace('_', ' ')} {score:.3f}", flush=True)
 
 
 def main() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
+    Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -32,11 +34,18 @@ class TrainParams(Section):
     select: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"
 
 
+def _as_tuple(given: Any) -> Any:
+    return tuple(given) if isinstance(given, list | tuple) else (given,)
+
+
 class ControlsParams(Section):
-    """What the fused model is compared with: the controls to train, and the linear baseline's regularisation."""
+    """What the fused model is compared with: the controls to train, and the linear baseline's penalties 1 / C.
+
+    `linear_c` is a list of candidates, or one number; the validation split chooses, by `train.select`.
+    """
 
     variants: tuple[Literal["audio", "text"], ...]
-    linear_c: PositiveFloat
+    linear_c: Annotated[tuple[PositiveFloat, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
 class TrainingSections(Sections):

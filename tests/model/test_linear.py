@@ -1,4 +1,4 @@
-"""The linear baseline weighs classes as the objective does and never predicts an absent class."""
+"""The linear baseline weighs classes as the objective does, and its penalty is the best on validation."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lsgmer.model.linear import fit_linear
-from tests.support.synthetic import items, split
+from lsgmer.metrics import balanced_accuracy, weighted_f1
+from lsgmer.model.linear import choose_linear, fit_linear
+from tests.support.synthetic import items, learnable, split
 
 
 def skewed(counts: tuple[int, int, int]):
@@ -30,3 +31,27 @@ def test_a_class_absent_from_training_is_never_predicted():
     probabilities = fit_linear(part, 1.0, 0.5, 7).probabilities(part)
     assert probabilities[:, 2].max() < 1e-9
     np.testing.assert_allclose(probabilities.sum(1), 1)
+
+
+CANDIDATES = (1e-4, 1e-2, 1.0)
+
+
+@pytest.mark.parametrize(("metric", "of"), [("balanced_accuracy", balanced_accuracy), ("weighted_f1", weighted_f1)])
+def test_the_penalty_is_the_best_on_validation(metric, of):
+    train, valid = learnable("train", 40, 1), learnable("valid", 60, 2)
+    chosen = choose_linear(train, valid, CANDIDATES, 0.5, 7, metric)
+    assert tuple(each.c for each in chosen.candidates) == CANDIDATES
+    for each in chosen.candidates:
+        probabilities = fit_linear(train, each.c, 0.5, 7).probabilities(valid)
+        assert each.score == pytest.approx(of(valid.labels, probabilities.argmax(1)))
+        loss = -np.log(probabilities[np.arange(len(valid)), valid.labels]).mean()
+        assert each.log_loss == pytest.approx(loss)
+    best = max(chosen.candidates, key=lambda each: (each.score, -each.log_loss))
+    assert chosen.c == best.c
+    alone = fit_linear(train, chosen.c, 0.5, 7)
+    np.testing.assert_array_equal(chosen.model.coef, alone.coef)
+
+
+def test_training_utterances_of_one_class_are_enough():
+    part = skewed((9, 0, 0))
+    assert (choose_linear(part, part, CANDIDATES, 0.5, 7, "weighted_f1").model.probabilities(part)[:, 0] > 0.99).all()
