@@ -88,6 +88,29 @@ def learning_curves(path: Path, curves: Sequence[Sequence[Mapping[str, float]]],
     _save(figure, path)
 
 
+def low_data(
+    path: Path,
+    sizes: Sequence[str],
+    curves: Mapping[str, Mapping[str, tuple[float, float]]],
+    untrained: float | None,
+    metric: str,
+    title: str,
+) -> None:
+    """Draw the mean and deviation of a score by training size, a line per name; `untrained` is a dotted level."""
+    figure = _figure(6.5, 4.2)
+    axes = figure.add_subplot()
+    for number, (name, points) in enumerate(curves.items()):
+        places = [sizes.index(size) + 0.03 * (number - len(curves) / 2) for size in points]  # or bars hide each other
+        means, deviations = zip(*points.values(), strict=True)
+        axes.errorbar(places, means, deviations, marker="o", markersize=3, linewidth=1, capsize=2, label=name)
+    if untrained is not None:
+        axes.axhline(untrained, color="0.5", linestyle=":", label="zero-shot")
+    axes.set_xticks(range(len(sizes)), sizes)
+    axes.set(xlabel="training utterances per class", ylabel=metric, title=title)
+    axes.legend(fontsize=8)
+    _save(figure, path)
+
+
 def label_space(path: Path, fused: Array, truth: Array, labels: Array, names: Sequence[str], title: str) -> None:
     """Draw fused features (N, D), of class truth (N,), and label embeddings (C, D) on the first two principal axes.
 

@@ -6,7 +6,7 @@ import io
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,37 +15,34 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from lsgmer.core.device import set_threads
-from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import write_atomically
-from lsgmer.core.records import SPLITS, Modality, Record, Split, digest, read_record
+from lsgmer.core.records import SPLITS, Record, Split, digest, read_record
 from lsgmer.core.sections import parse
 from lsgmer.core.stage import guarded
 from lsgmer.encoders.params import FeaturesParams
+from lsgmer.experiments.answers import Answers, answer
+from lsgmer.experiments.baselines import BaselineParams
 from lsgmer.experiments.folds import Fold, Unit, fold_of
-from lsgmer.experiments.plan import FOLDER, Cell, Plan, Variant, cell_content, cell_source, load_plan, source_content
-from lsgmer.experiments.resplit import join, select, shuffled_labels, speaker_normalised
+from lsgmer.experiments.plan import FOLDER, Cell, Plan, cell_content, cell_source, load_plan, source_content
+from lsgmer.experiments.resplit import few_per_class, join, speaker_normalised
 from lsgmer.features.store import FeatureSplit
-from lsgmer.inference.outputs import consistency, predict_split
-from lsgmer.model.linear import choose_linear
-from lsgmer.training.fit import fit
-from lsgmer.training.params import ControlsParams, TrainingSections
+from lsgmer.model.logistic import Candidate
 
 Array = np.ndarray[Any, Any]
 CARD, PREDICTIONS, FUSED = "cell.json", "predictions.parquet", "fused.npz"
-BATCH = 64
 
 
-class CellParams(TrainingSections):
+class CellParams(BaselineParams):
     """What a cell reads of its parameters; `features` only identifies the extraction that it was given."""
 
-    controls: ControlsParams
     features: FeaturesParams
 
 
 class CellCard(Record):
     """cell.json: what a cell is, its data, and its training curve; its predictions are in predictions.parquet.
 
-    `settings_sha256` covers every setting that affects the predictions, so that a report can leave out stale cells.
+    `c` is a logistic regression's penalty, chosen on the validation split from `candidates`. `settings_sha256` covers
+    every setting that affects the predictions, so that a report can leave out stale cells.
     """
 
     format: Literal["lsgmer-cell/1"] = "lsgmer-cell/1"
@@ -60,23 +57,11 @@ class CellCard(Record):
     parameters: int
     best_epoch: int | None
     history: tuple[dict[str, float], ...]
+    c: float | None = None
+    candidates: tuple[Candidate, ...] = ()
     manifest_sha256: str
     feature_sha256: str
     settings_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """A variant's predictions on the test split: probabilities (N, C), and what only LSGMER has (None otherwise)."""
-
-    probabilities: Array
-    attribution: Array | None = None
-    consistency: Array | None = None
-    fused: Array | None = None
-    label_embeddings: Array | None = None
-    history: tuple[dict[str, float], ...] = ()
-    best_epoch: int | None = None
-    parameters: int = 0
 
 
 def run(root: Path, cell: Cell) -> None:
@@ -89,6 +74,8 @@ def run(root: Path, cell: Cell) -> None:
         whole = speaker_normalised(whole, "audio")
     protocol = plan.sources[study.source].protocol
     fold = fold_of(units, protocol, cell.fold)
+    if study.per_class is not None:  # validation stays whole
+        fold = replace(fold, train=few_per_class(whole.labels, fold.train, study.per_class, cell.seed))
     scratch = root / FOLDER / ".lsgmer" / "scratch" / "cells" / cell.name
     sources = root / FOLDER / ".lsgmer" / "sources" / study.source  # where the source was encoded
     answers = answer(whole, fold, variant, params, scratch, sources)
@@ -104,6 +91,8 @@ def run(root: Path, cell: Cell) -> None:
         parameters=answers.parameters,
         best_epoch=answers.best_epoch,
         history=answers.history,
+        c=answers.c,
+        candidates=answers.candidates,
         manifest_sha256=whole.manifest_sha256,
         feature_sha256=whole.sha256,
         settings_sha256=settings_sha256(root, plan, cell),
@@ -128,13 +117,14 @@ def cell_folder(root: Path, cell: Cell) -> Path:
 
 
 def settings_sha256(root: Path, plan: Plan, cell: Cell) -> str:
-    """Return the digest of a cell's settings: its parameters, protocol, variant, normalisation and fold."""
+    """Return the digest of a cell's settings: parameters, protocol, variant, normalisation, training size and fold."""
     study, params = plan.studies[cell.study], cell_params(root, plan, cell)
     chosen = {
         "params": params.sections(*params.keys()),
         "protocol": plan.sources[study.source].protocol.model_dump(mode="json"),
         "variant": plan.variants[cell.variant].model_dump(mode="json", exclude={"title"}),
         "normalise": study.normalise,
+        "per_class": study.per_class,
         "fold": cell.fold,
     }
     return digest(chosen)
@@ -146,69 +136,6 @@ def read_source(folder: Path) -> tuple[FeatureSplit, list[Unit]]:
     whole = join(parts)
     splits = [part.split for part in parts for _ in range(len(part))]
     return whole, [Unit(*row) for row in zip(whole.speakers, whole.sessions, splits, strict=True)]
-
-
-def answer(
-    whole: FeatureSplit, fold: Fold, variant: Variant, params: CellParams, scratch: Path, encoders: Path | None = None
-) -> Answers:
-    """Train `variant` on the fold's train and valid splits; only then predict its test split, once."""
-    train, valid = select(whole, fold.train, "train"), select(whole, fold.valid, "valid")
-    if variant.shuffle_labels:
-        train = shuffled_labels(train, params.runtime.seed)
-        valid = shuffled_labels(valid, params.runtime.seed)
-    prior = np.bincount(train.labels, minlength=len(train.label_set)) / len(train)
-    if variant.kind == "majority":
-        return Answers(np.tile(prior, (len(fold.test), 1)))
-    if variant.kind == "linear":
-        weight_power, seed = params.objective.class_weight_power, params.runtime.seed
-        chosen = choose_linear(train, valid, params.controls.candidates, weight_power, seed)
-        return Answers(chosen.linear.probabilities(select(whole, fold.test, "test")))
-    groups: list[tuple[Modality, ...]] = [variant.modalities]
-    if variant.kind == "late":
-        groups = [(name,) for name in variant.modalities]
-    made = [_lsgmer(whole, fold, train, valid, params, group, scratch, encoders, prior) for group in groups]
-    return made[0] if len(made) == 1 else _averaged(made)
-
-
-def _lsgmer(
-    whole: FeatureSplit,
-    fold: Fold,
-    train: FeatureSplit,
-    valid: FeatureSplit,
-    params: CellParams,
-    modalities: tuple[Modality, ...],
-    scratch: Path,
-    encoders: Path | None,
-    prior: Array,
-) -> Answers:
-    if not any(name in whole.dimensions for name in modalities):
-        raise LsgmerError(f"the features have no {' and no '.join(modalities)}: leave this variant out of the grid")
-    fitted = fit(train, valid, params, modalities, scratch, root=encoders)
-    outputs = predict_split(fitted.model, select(whole, fold.test, "test"), BATCH)
-    readable = outputs.readable[:, None]
-    return Answers(
-        probabilities=np.where(readable, outputs.probabilities, prior),
-        attribution=outputs.attribution,
-        consistency=outputs.consistency,
-        fused=outputs.fused,
-        label_embeddings=fitted.model.memory.shadow.numpy(),
-        history=tuple(fitted.history),
-        best_epoch=int(fitted.card["best_epoch"]),
-        parameters=sum(parameter.numel() for parameter in fitted.model.parameters()),
-    )
-
-
-def _averaged(made: list[Answers]) -> Answers:
-    """Late fusion: average the predictions of separately trained models."""
-    probabilities = np.mean([found.probabilities for found in made], axis=0)
-    attributions = [found.attribution for found in made if found.attribution is not None]
-    attribution = np.mean(attributions, axis=0)
-    return Answers(
-        probabilities=probabilities,
-        attribution=attribution,
-        consistency=consistency(attribution, probabilities),
-        parameters=sum(found.parameters for found in made),
-    )
 
 
 def write(folder: Path, card: CellCard, whole: FeatureSplit, fold: Fold, answers: Answers, keep_fused: bool) -> None:

@@ -59,20 +59,29 @@ class Source(Section):
 
 
 class Study(Section):
-    """One question about a source: its settings, whether audio is normalised by speaker, and the main metric."""
+    """One question about a source: its settings, whether audio is normalised by speaker, and the main metric.
+
+    `per_class` cuts each fold's training part to that many utterances of each class. Studies with the same `curve` are
+    one table of the report, a column per size; one without `per_class` is its last column.
+    """
 
     title: str
     source: str
+    curve: str | None = None
+    per_class: PositiveInt | None = None
     metric: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"
     normalise: Literal["none", "speaker"] = "none"
     set: dict[str, Any] = Field(default_factory=dict)
 
 
 class Variant(Section):
-    """One row of the table: LSGMER with some settings, or a baseline. `late` averages the audio and the text model."""
+    """One row of the table: LSGMER with some settings, or a baseline.
+
+    `late` averages LSGMER on audio and LSGMER on text, `late_tfidf` the first and `tfidf`. `zero_shot` trains nothing.
+    """
 
     title: str
-    kind: Literal["lsgmer", "late", "linear", "majority"] = "lsgmer"
+    kind: Literal["lsgmer", "late", "late_tfidf", "linear", "tfidf", "zero_shot", "majority"] = "lsgmer"
     modalities: tuple[Modality, ...] = MODALITIES
     set: dict[str, Any] = Field(default_factory=dict)
     shuffle_labels: bool = False
@@ -123,6 +132,8 @@ class Plan(Section):
         for name, study in self.studies.items():
             if study.source not in self.sources:
                 raise ValueError(f"studies.{name}.source: {study.source!r} is none of {sorted(self.sources)}")
+            if study.per_class is not None and study.curve is None:
+                raise ValueError(f"studies.{name}.curve: missing; a study with per_class is a part of a curve")
         for where, grids in (("grids", self.grids), ("quick", self.quick)):
             for name, grid in grids.items():
                 for kind, known in (("studies", self.studies), ("variants", self.variants)):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,33 +12,14 @@ from lsgmer.core.paths import write_atomically
 from lsgmer.core.source import source_state
 from lsgmer.core.text import markdown_table
 from lsgmer.evaluation import plots
-from lsgmer.experiments import statistics
+from lsgmer.experiments import curves, statistics
 from lsgmer.experiments.plan import Cell, Plan, Protocol, Study
 from lsgmer.experiments.results import Run, StudyResults, collect, fused_of
+from lsgmer.experiments.tables import CLAIMS, REFERENCE, SHORT, Row, ece, rows_of, table
 from lsgmer.experiments.timing import RunTime
-from lsgmer.metrics import aurc, confusion, expected_calibration_error, interval_text
+from lsgmer.metrics import aurc, confusion
 
-Array = np.ndarray[Any, Any]
-REFERENCE = "full"
-RESAMPLES, SEED, BINS = 2000, 0, 10
 ALPHA = 0.05
-SHORT = {"balanced_accuracy": "UA", "weighted_f1": "weighted F1", "accuracy": "WA"}
-CLAIMS = {
-    "without_lse": "Label signal enhancement (LSE)",
-    "without_ma": "The moving average of the label embeddings (MA)",
-    "without_apc": "Attribution-prediction consistency (APC)",
-    "random_labels": "Starting the label embeddings from their descriptions",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One variant in a study's table; `gap` is against the reference, with Holm's p over the table."""
-
-    variant: str
-    runs: tuple[Run, ...]
-    gap: statistics.Difference | None = None
-    p_holm: float | None = None
 
 
 def write(
@@ -75,27 +54,11 @@ def write(
     ]
     parts = [_head(root, command, took, studies, notes)]
     for results in finished:
-        parts += _study(plan, results, out.with_suffix(""), picture)
+        if plan.studies[results.name].per_class is None:
+            parts += _study(plan, results, out.with_suffix(""), picture)
+    parts += curves.sections(plan, finished, out.with_suffix(""), picture)
     write_atomically(out, "\n\n".join(part for part in parts if part) + "\n")
     return notes
-
-
-def rows_of(results: StudyResults, study: Study) -> list[Row]:
-    """Return a row per variant, in the order of the cells; each but the reference is compared with it."""
-    reference = results.runs.get(REFERENCE)
-    if reference is None:
-        return [Row(variant, runs) for variant, runs in results.runs.items()]
-    truth, count = reference[0].truth, len(results.labels)
-    drawn = statistics.draw(truth, RESAMPLES, SEED)
-    gaps = {
-        variant: statistics.difference(
-            drawn, truth, [run.guess for run in runs], [run.guess for run in reference], count, study.metric
-        )
-        for variant, runs in results.runs.items()
-        if variant != REFERENCE
-    }
-    adjusted = dict(zip(gaps, statistics.holm([gap.p for gap in gaps.values()]), strict=True))
-    return [Row(variant, runs, gaps.get(variant), adjusted.get(variant)) for variant, runs in results.runs.items()]
 
 
 def _head(root: Path, command: str, took: RunTime | None, studies: Sequence[StudyResults], notes: Sequence[str]) -> str:
@@ -129,7 +92,7 @@ def _study(plan: Plan, results: StudyResults, folder: Path, picture: str) -> lis
     study = plan.studies[results.name]
     protocol = plan.sources[study.source].protocol
     rows = rows_of(results, study)
-    parts = [f"## {study.title}", _protocol(results, study, protocol), _table(plan, results, rows, study)]
+    parts = [f"## {study.title}", _protocol(results, study, protocol), table(plan, results, rows, study)]
     parts += [_claims(rows, study), _trust(results), _pictures(results, study, folder, picture)]
     return parts
 
@@ -152,32 +115,6 @@ def _protocol(results: StudyResults, study: Study, protocol: Protocol) -> str:
     return text
 
 
-def _table(plan: Plan, results: StudyResults, rows: Sequence[Row], study: Study) -> str:
-    count = len(results.labels)
-    against = f"{SHORT[study.metric]} minus full"
-    header = ("variant", "seeds", "UA", "WA", "weighted F1", "ECE", against, "p")
-    lines = []
-    for row in rows:
-        cells = [plan.variants[row.variant].title, str(len(row.runs))]
-        cells += [_spread(row.runs, metric, count) for metric in ("balanced_accuracy", "accuracy", "weighted_f1")]
-        cells.append(f"{np.mean([_ece(run) for run in row.runs]):.3f}")
-        cells += ["", ""] if row.gap is None else [interval_text(row.gap.interval, "+"), f"{row.p_holm:.3f}"]
-        lines.append(tuple(cells))
-    return markdown_table(header, lines)
-
-
-def _spread(runs: Sequence[Run], metric: str, labels: int) -> str:
-    """Return "mean ± sd": over seeds; with a single one over folds, if there are several."""
-    values = [statistics.score(run.truth, run.guess, labels, metric) for run in runs]
-    mean, deviation = statistics.spread(values)
-    folds = np.unique(runs[0].fold)
-    if deviation is None and len(folds) > 1:
-        run = runs[0]
-        parts = [(run.truth[run.fold == fold], run.guess[run.fold == fold]) for fold in folds]
-        deviation = statistics.spread([statistics.score(*part, labels, metric) for part in parts])[1]
-    return f"{mean:.3f}" if deviation is None else f"{mean:.3f} ± {deviation:.3f}"
-
-
 def _claims(rows: Sequence[Row], study: Study) -> str:
     """Say for each part of the method whether leaving it out was measurably worse, better or neither."""
     reference = next((row for row in rows if row.variant == REFERENCE), None)
@@ -189,7 +126,7 @@ def _claims(rows: Sequence[Row], study: Study) -> str:
             continue
         gain = -row.gap.interval.value
         verdict = "no measurable difference" if row.p_holm >= ALPHA else "helps" if gain > 0 else "hurts"
-        eces = [float(np.mean([_ece(run) for run in found.runs])) for found in (reference, row)]
+        eces = [float(np.mean([ece(run) for run in found.runs])) for found in (reference, row)]
         line = f"- {CLAIMS[row.variant]}: {gain:+.3f} {SHORT[study.metric]}, **{verdict}** (p {row.p_holm:.3f})"
         line += f"; ECE {eces[0]:.3f} with it, {eces[1]:.3f} without"
         if len(row.runs) > 1 and len(reference.runs) > 1:
@@ -222,10 +159,6 @@ def _trust(results: StudyResults) -> str:
 def _aurc(run: Run, score: str) -> float:
     values = run.consistency if score == "consistency" else run.probabilities.max(1)
     return aurc(run.guess == run.truth, values)
-
-
-def _ece(run: Run) -> float:
-    return expected_calibration_error(run.truth, run.probabilities, BINS)
 
 
 def _pictures(results: StudyResults, study: Study, folder: Path, picture: str) -> str:

@@ -1,4 +1,4 @@
-"""Stored features split again in memory, so that all folds share one extraction; normalised by speaker if asked."""
+"""Stored features split again in memory, so that all folds share one extraction; cut or normalised if asked."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def select(whole: FeatureSplit, rows: Sequence[int] | Array, split: Split) -> Fe
         sessions=tuple(whole.sessions[place] for place in places),
         sexes=tuple(whole.sexes[place] for place in places),
         tags=tuple(whole.tags[place] for place in places),
+        texts=tuple(whole.texts[place] for place in places),
         emotions=tuple(whole.emotions[place] for place in places),
         labels=whole.labels[places],
         flat=flat,
@@ -67,6 +68,7 @@ def join(parts: Sequence[FeatureSplit]) -> FeatureSplit:
         sessions=chain("sessions"),
         sexes=chain("sexes"),
         tags=chain("tags"),
+        texts=chain("texts"),
         emotions=chain("emotions"),
         labels=np.concatenate([part.labels for part in parts]),
         flat={name: np.concatenate([part.flat[name] for part in parts]) for name in present},
@@ -86,6 +88,20 @@ def _joined(levels: Sequence[Levels]) -> Levels | None:
         rows=np.concatenate([each.rows + start for each, start in zip(levels, starts, strict=False)]),
         training=levels[0].training,
     )
+
+
+def few_per_class(labels: Array, rows: Array, per_class: int, seed: int) -> Array:
+    """Return `per_class` of `rows` for each class of `labels` (N,), all of a class that has fewer, in their order.
+
+    Each class's rows are shuffled by (seed, class) and the first ones taken, so that fewer are a subset of more.
+    """
+    kept: list[int] = []
+    for label in np.unique(labels[rows]):
+        own = rows[labels[rows] == label]
+        order = np.random.default_rng([seed, int(label)]).permutation(len(own))
+        kept += own[order[:per_class]].tolist()
+    wanted = set(kept)
+    return np.array([row for row in rows.tolist() if row in wanted], dtype=np.int64)
 
 
 def shuffled_labels(part: FeatureSplit, seed: int) -> FeatureSplit:

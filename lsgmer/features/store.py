@@ -32,7 +32,7 @@ LEVELS, LEVEL_ROWS = "audio_levels.npy", "audio_level_rows.npy"
 class StoreCard(Record):
     """store.json: what the arrays in the same folder are, what made them, and the sha256 of each file."""
 
-    format: Literal["lsgmer-features/1"] = "lsgmer-features/1"
+    format: Literal["lsgmer-features/2"] = "lsgmer-features/2"
     split: Split
     labels: Labels
     encoders: dict[Modality, EncoderSpec | None]
@@ -76,10 +76,11 @@ class FeatureSplit:
     """One split of the feature store, memory-mapped: N utterances, in the manifest's order.
 
     `labels` (N,) int64 are indices into `label_set`. For each modality, the frames of utterance i are
-    flat[offsets[i]:offsets[i + 1]]. `label_text` (C, D_text) is None without a text encoder. `summaries` (N, 2 D) are
-    the mean and deviation over time of the encoder's frames, for a modality that is stored below the layers that learn;
-    NaN where the utterance lacks it. `normalise` says whose audio level was removed, `levels` which. `sha256` is
-    store.json's, which in turn holds that of every other file.
+    flat[offsets[i]:offsets[i + 1]]. `texts` are the words as the corpus has them, which only baselines read.
+    `label_text` (C, D_text) is None without a text encoder. `summaries` (N, 2 D) are the mean and deviation over time
+    of the encoder's frames, for a modality that is stored below the layers that learn; NaN where the utterance lacks
+    it. `normalise` says whose audio level was removed, `levels` which. `sha256` is store.json's, which in turn holds
+    that of every other file.
     """
 
     split: Split
@@ -88,6 +89,7 @@ class FeatureSplit:
     sessions: tuple[str | None, ...]
     sexes: tuple[str | None, ...]
     tags: tuple[tuple[str, ...], ...]
+    texts: tuple[str | None, ...]
     emotions: tuple[str, ...]
     labels: Array
     label_set: Labels
@@ -115,6 +117,7 @@ class FeatureSplit:
             sessions=tuple(rows["session"]),
             sexes=tuple(rows["sex"]),
             tags=tuple(tuple(tags) for tags in rows["tags"]),
+            texts=tuple(rows["text"]),
             emotions=emotions,
             labels=np.array([card.labels.index(name) for name in emotions], dtype=np.int64),
             label_set=card.labels,
@@ -171,6 +174,7 @@ INDEX_SCHEMA = pa.schema(
         ("session", pa.string()),
         ("sex", pa.string()),
         ("tags", pa.list_(pa.string())),
+        ("text", pa.string()),
         ("emotion", pa.string()),
         ("split", pa.string()),
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -46,19 +47,18 @@ class TrainParams(FinetunePart):
     select: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"
 
 
-class ControlsParams(Section):
-    """What the fused model is compared with: the controls to train, and the linear baseline's candidate penalties.
+def _as_tuple(given: Any) -> Any:
+    return tuple(given) if isinstance(given, list | tuple) else (given,)
 
-    The penalty is 1 / C; the C of `linear_c` that does best on the validation split is used.
+
+class ControlsParams(Section):
+    """What the fused model is compared with: the controls to train, and the linear baseline's penalties 1 / C.
+
+    `linear_c` is a list of candidates, or one number; the validation split chooses, by `train.select`.
     """
 
     variants: tuple[Literal["audio", "text"], ...]
-    linear_c: tuple[PositiveFloat, ...] | PositiveFloat
-
-    @property
-    def candidates(self) -> tuple[float, ...]:
-        """The values of C to choose from."""
-        return self.linear_c if isinstance(self.linear_c, tuple) else (self.linear_c,)
+    linear_c: Annotated[tuple[PositiveFloat, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
 class TrainingSections(Sections):

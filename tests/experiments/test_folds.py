@@ -105,5 +105,5 @@ def test_with_context_no_dialogue_may_be_divided():
         for i in range(12)
     ]
     demand_whole_dialogues(made, "session")
-    with pytest.raises(LsgmerError, match="3 dialogues have more than one speaker.*Divide by session"):
+    with pytest.raises(LsgmerError, match=r"3 dialogues have more than one speaker.*Divide by session"):
         demand_whole_dialogues(made, "speaker")

@@ -9,7 +9,7 @@ import pytest
 
 from lsgmer.core.errors import ParamsError
 from lsgmer.core.sections import read_yaml
-from lsgmer.experiments.cell import cell_params
+from lsgmer.experiments.cell import cell_params, settings_sha256
 from lsgmer.experiments.grid import check
 from lsgmer.experiments.plan import Cell, Plan, load_plan
 
@@ -54,6 +54,7 @@ def test_an_unknown_grid_is_named():
     [
         (lambda c: c["studies"]["nemo"].update(source="nowhere"), r"studies\.nemo\.source: 'nowhere' is none of"),
         (lambda c: c["grids"]["nemo"].update(variants=["fool"]), r"grids\.nemo\.variants: \['fool'\] is none of"),
+        (lambda c: c["studies"]["nemo_5"].pop("curve"), r"studies\.nemo_5\.curve: missing"),
         (lambda c: c["quick"]["nemo"].update(seeds=[99]), r"quick\.nemo must be a part of grids\.nemo"),
     ],
 )
@@ -102,3 +103,12 @@ def test_dvc_must_watch_the_corpus_that_is_read(content, tmp_path):
     root = write(tmp_path, content)
     with pytest.raises(ParamsError, match=r"corpus\.path is '../shared/data/nemo'"):
         cell_params(root, load_plan(root), Cell("nemo", "nemo", "full", 0, 1))
+
+
+def test_a_cell_of_few_utterances_is_another_cell(content, tmp_path):
+    root = write(tmp_path, content)
+    plan = load_plan(root)
+    cells = [Cell("low_data_nemo", study, "full", 0, 1) for study in ("nemo_5", "nemo_10")]
+    few, more = (cell_params(root, plan, cell) for cell in cells)
+    assert few == more
+    assert len({settings_sha256(root, plan, cell) for cell in cells}) == 2

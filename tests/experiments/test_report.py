@@ -90,6 +90,8 @@ def test_the_table_pools_folds_and_compares_with_full(project):
     assert full.split("|")[3].strip() == "0.950 ± 0.000"  # 4 of 80 wrong, both seeds alike
     assert ablated.split("|")[3].strip() == "0.750 ± 0.000"
     assert "-0.200 [-" in ablated
+    mean = next(line for line in text.splitlines() if line.startswith("| full, mean of 2 seeds | 2 |"))
+    assert mean.split("|")[3].strip() == "0.950 ± 0.000"  # over folds: both seeds answer alike
     assert "+0.200 UA, **helps**" in text
     assert {path.name for path in (root / "out" / "r").iterdir()} == {
         "nemo-confusion.png",

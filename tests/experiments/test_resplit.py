@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsgmer.core.errors import LsgmerError
-from lsgmer.experiments.resplit import join, select, shuffled_labels
+from lsgmer.experiments.resplit import few_per_class, join, select, shuffled_labels
 from tests.support.synthetic import items, split
 
 
@@ -22,6 +22,7 @@ def test_a_selection_holds_these_utterances_and_no_other(seed, order, count):
     part = select(whole, rows, "valid")
     assert part.split == "valid"
     assert part.ids == tuple(whole.ids[row] for row in rows)
+    assert part.texts == tuple(whole.texts[row] for row in rows)
     assert len(part.labels) == len(part.speakers) == count
     for place, row in enumerate(rows):
         for name in ("audio", "text"):
@@ -37,6 +38,7 @@ def test_joining_what_was_selected_gives_the_whole_back():
     whole = split("train", items(8, 3, absent=0.3))
     back = join([select(whole, range(3), "train"), select(whole, range(3, 8), "valid")])
     assert back.ids == whole.ids
+    assert back.texts == whole.texts
     np.testing.assert_array_equal(back.labels, whole.labels)
     for name in ("audio", "text"):
         np.testing.assert_array_equal(back.flat[name], whole.flat[name])
@@ -63,3 +65,27 @@ def test_shuffled_labels_keep_their_counts_and_lose_their_places():
     assert not np.array_equal(dealt.labels, whole.labels)
     assert dealt.emotions == tuple(whole.label_set.names[label] for label in dealt.labels)
     assert dealt.sha256 != whole.sha256
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=60),
+    st.integers(1, 20),
+    st.integers(0, 20),
+    st.integers(0, 9),
+    st.data(),
+)
+def test_a_smaller_training_part_is_a_subset_of_a_larger_one(labels, size, more, seed, data):
+    labels = np.array(labels)
+    rows = np.array(sorted(data.draw(st.sets(st.integers(0, len(labels) - 1), min_size=1))))
+    few, many = (few_per_class(labels, rows, count, seed) for count in (size, size + more))
+    assert {*few} <= {*many} <= {*rows}
+    assert few.tolist() == sorted(few)
+    for label in np.unique(labels[rows]):
+        assert (labels[few] == label).sum() == min(size, (labels[rows] == label).sum())
+
+
+def test_another_seed_draws_other_utterances():
+    labels = np.repeat([0, 1], 50)
+    drawn = {tuple(few_per_class(labels, np.arange(100), 5, seed)) for seed in range(5)}
+    assert len(drawn) == 5

@@ -1,32 +1,55 @@
-"""The linear baseline weighs classes as the objective does and never predicts an absent class."""
+"""The stage records how the linear baseline's penalty was chosen, and the parameters may name one or several."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 
-import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from lsgmer.model.linear import fit_linear
-from tests.support.synthetic import items, split
-
-
-def skewed(counts: tuple[int, int, int]):
-    """A training part with `counts` utterances of each label, which nothing in the features tells apart."""
-    labels = np.repeat(np.arange(3), counts).tolist()
-    made = zip(items(sum(counts), seed=3), labels, strict=True)
-    return split("train", [replace(item, label=label) for item, label in made])
-
-
-@pytest.mark.parametrize(("power", "expected"), [(0.0, (0.8, 0.15, 0.05)), (1.0, (1 / 3, 1 / 3, 1 / 3))])
-def test_linear_weighs_classes_as_the_objective_does(power, expected):
-    part = skewed((320, 60, 20))
-    linear = fit_linear(part, 1e-4, power, 7)
-    np.testing.assert_allclose(linear.probabilities(part).mean(0), expected, atol=0.02)
+from lsgmer.core.paths import Workspace
+from lsgmer.core.records import SPLITS
+from lsgmer.model.linear import load_linear
+from lsgmer.stages import controls
+from lsgmer.training.params import ControlsParams
+from tests.support.builders import COUNTS, random_features, utterances
+from tests.support.synthetic import small_params
 
 
-def test_a_class_absent_from_training_is_never_predicted():
-    part = skewed((30, 30, 0))
-    probabilities = fit_linear(part, 1.0, 0.5, 7).probabilities(part)
-    assert probabilities[:, 2].max() < 1e-9
-    np.testing.assert_allclose(probabilities.sum(1), 1)
+@pytest.fixture
+def workspace(tmp_path):
+    made = utterances(COUNTS)
+    for seed, name in enumerate(SPLITS):
+        part = [utterance for utterance in made if utterance.split == name]
+        random_features(tmp_path / "data" / "features" / name, name, part, seed)
+    return Workspace(tmp_path)
+
+
+def run(workspace, *overrides):
+    params = small_params("controls.variants=[]", *overrides)
+    controls.run(workspace, controls.Needs.of(params))
+    notes = json.loads((workspace.data("controls") / "linear" / "notes.json").read_text())
+    return notes, load_linear(workspace.data("controls") / "linear")
+
+
+def test_the_notes_say_which_penalties_were_tried_and_which_won(workspace):
+    notes, linear = run(workspace, "controls.linear_c=[0.0001, 0.1]", "train.select=weighted_f1")
+    assert [each["c"] for each in notes["candidates"]] == [0.0001, 0.1]
+    assert notes["chosen_by"] == "valid weighted_f1"
+    assert notes["c"] == max(notes["candidates"], key=lambda each: (each["score"], -each["log_loss"]))["c"]
+    alone, same = run(workspace, f"controls.linear_c={notes['c']}")
+    assert [each["c"] for each in alone["candidates"]] == [notes["c"]]
+    assert (same.coef == linear.coef).all()
+
+
+def test_the_test_split_decides_nothing(workspace):
+    before, _ = run(workspace)
+    for file in (workspace.data("features") / "test").iterdir():
+        file.write_bytes(b"")
+    assert run(workspace)[0] == before
+
+
+@pytest.mark.parametrize("given", [[], [0.0], -1.0, "much"])
+def test_a_penalty_must_be_a_positive_number(given):
+    with pytest.raises(ValidationError, match="linear_c"):
+        ControlsParams(variants=(), linear_c=given)

@@ -76,6 +76,7 @@ def split(name: Split, made: list[Item], speakers: list[str] | None = None) -> F
         sessions=(None,) * len(made),
         sexes=tuple(("female", "male")[index % 2] for index in range(len(made))),
         tags=((),) * len(made),
+        texts=tuple(None if item.text is None else f"{LABELS.names[item.label]} again" for item in made),
         emotions=tuple(LABELS.names[item.label] for item in made),
         labels=np.array([item.label for item in made]),
         label_set=LABELS,
