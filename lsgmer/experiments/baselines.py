@@ -79,7 +79,7 @@ def _mean_token(split: FeatureSplit, row: int) -> Array:
     if "text" in split.summaries:
         summary = split.summaries["text"][row]
         return np.asarray(summary[: len(summary) // 2], dtype=np.float64)
-    return np.asarray(split.features("text", row), dtype=np.float64).mean(0)
+    return np.asarray(np.asarray(split.features("text", row), dtype=np.float64).mean(0))
 
 
 def _unit(values: Array) -> Array:

@@ -18,7 +18,7 @@ from lsgmer.training.loader import Feeder
 
 Array = np.ndarray[Any, Any]
 BINS = 10
-LARGEST = 20.0  # a validation split without an error would ask for a temperature of 0
+LARGEST = 20.0
 
 
 @torch.no_grad()
@@ -37,7 +37,11 @@ def calibrate(model: LSGMER, valid: Feeder) -> Calibration:
 
 
 def best_temperature(logits: Array, labels: Array) -> float:
-    """Return the temperature in [1 / 20, 20] with the lowest log loss of `logits` (N, C) for `labels` (N,)."""
+    """Return the temperature in [1, 20] with the lowest log loss of `logits` (N, C) for `labels` (N,).
+
+    Never below 1: the validation split chose the epoch and its speakers are few, so it looks easier than new speakers
+    are, and a model must not be made surer because of that (docs/decisions/0018-calibration.md has the numbers).
+    """
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
@@ -47,7 +51,7 @@ def best_temperature(logits: Array, labels: Array) -> float:
         return float((normaliser - scaled[np.arange(len(labels)), labels]).mean())
 
     edge = math.log(LARGEST)
-    found = minimize_scalar(loss, bounds=(-edge, edge), method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(loss, bounds=(0.0, edge), method="bounded", options={"xatol": 1e-6})
     return math.exp(float(found.x))
 
 

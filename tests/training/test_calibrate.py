@@ -16,7 +16,7 @@ from tests.support.synthetic import learnable, small_params
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 1000), st.floats(0.2, 8.0))
+@given(st.integers(0, 1000), st.floats(1.2, 8.0))
 def test_the_temperature_that_was_put_in_is_found(seed, true):
     random = np.random.default_rng(seed)
     logits = random.normal(0, 2, (4000, 4))
@@ -33,11 +33,11 @@ def test_no_other_temperature_is_better(seed, factor):
         return -np.log(softmax(logits / temperature)[np.arange(40), labels]).mean()
 
     best = best_temperature(logits, labels)
-    assert loss(best) <= loss(np.clip(best * factor, 1 / 20, 20)) + 1e-6
+    assert loss(best) <= loss(np.clip(best * factor, 1, 20)) + 1e-6
 
 
-def test_without_an_error_on_valid_the_temperature_has_a_bound():
-    assert best_temperature(np.eye(3), np.arange(3)) == pytest.approx(1 / 20, rel=1e-3)
+def test_no_model_is_made_surer_than_training_left_it():
+    assert best_temperature(np.eye(3), np.arange(3)) == pytest.approx(1, rel=1e-3)
 
 
 def test_the_model_carries_its_temperature_and_chooses_as_before(tmp_path):
