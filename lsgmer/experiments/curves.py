@@ -15,6 +15,7 @@ from lsgmer.experiments.tables import CLAIMS, REFERENCE, SHORT, difference_of, d
 from lsgmer.metrics import interval_text
 
 ALL = "all"
+ZeroShot = tuple[str, tuple[Run, ...]]  # its variant, and a run per seed: all alike
 
 
 def sections(plan: Plan, finished: Sequence[StudyResults], folder: Path, picture: str) -> list[str]:
@@ -35,13 +36,16 @@ def _section(plan: Plan, curve: str, sizes: Sequence[StudyResults], folder: Path
     if len(tested) > 1:
         raise LsgmerError(f"curve {curve}: its studies were tested on different utterances; give them the same folds")
     study = plan.studies[sizes[0].name]
+    zero = _zero_shot(plan, sizes)
     columns = {_size(plan.studies[results.name]): results for results in sizes}
+    if ALL in columns and not {*columns[ALL].runs} & {*_variants(columns)}:
+        del columns[ALL]
     path = folder / f"{curve}-low-data.{picture}"
-    _draw(plan, study, columns, path)
+    _draw(plan, study, columns, zero, path)
     return [
         f"## Learning curve: {study.title}",
         _explained(plan, study, columns),
-        _table(plan, study, columns),
+        _table(plan, study, columns, zero),
         f"![{curve} learning curve]({folder.name}/{path.name})",
     ]
 
@@ -64,8 +68,8 @@ def _explained(plan: Plan, study: Study, columns: dict[str, StudyResults]) -> st
         "seed and class: a smaller part is a subset of a larger one, and all variants of a seed learn from the same "
         f"utterances. The validation part is not cut ({run.cards[0].counts['valid']} utterances in the first fold): it "
         "chooses epochs and penalties better than so few labels could. "
-        f"{SHORT[study.metric]}, ± over seeds; a gain is full minus the variant without that part, with a 95% paired "
-        "bootstrap interval, not adjusted for the number of comparisons."
+        f"Scores are {SHORT[study.metric]}, ± over seeds; a gain is full minus the variant without that part, with a "
+        "95% paired bootstrap interval, not adjusted for the number of comparisons."
     )
     if study.normalise == "speaker":
         text += " Audio is normalised by speaker, with all of a speaker's utterances and no label."
@@ -74,8 +78,7 @@ def _explained(plan: Plan, study: Study, columns: dict[str, StudyResults]) -> st
     return text
 
 
-def _table(plan: Plan, study: Study, columns: dict[str, StudyResults]) -> str:
-    zero = _zero_shot(plan, columns)
+def _table(plan: Plan, study: Study, columns: dict[str, StudyResults], zero: ZeroShot | None) -> str:
     header = ["variant", *(["0"] if zero else []), *columns]
     blank = [""] if zero else []
     lines = [["training utterances, first fold", *(["0"] if zero else []), *(_counts(r) for r in columns.values())]]
@@ -99,8 +102,8 @@ def _variants(columns: dict[str, StudyResults]) -> list[str]:
     return list(dict.fromkeys(v for size, results in columns.items() if size != ALL for v in results.runs))
 
 
-def _zero_shot(plan: Plan, columns: dict[str, StudyResults]) -> tuple[str, tuple[Run, ...]] | None:
-    runs = [found for results in columns.values() for found in results.runs.items()]
+def _zero_shot(plan: Plan, studies: Sequence[StudyResults]) -> ZeroShot | None:
+    runs = [found for results in studies for found in results.runs.items()]
     return next((found for found in runs if plan.variants[found[0]].kind == "zero_shot"), None)
 
 
@@ -119,7 +122,7 @@ def _gain(results: StudyResults, part: str, metric: str) -> str:
     return interval_text(difference_of(draw_of(full), full, without, metric).interval, "+")
 
 
-def _draw(plan: Plan, study: Study, columns: dict[str, StudyResults], path: Path) -> None:
+def _draw(plan: Plan, study: Study, columns: dict[str, StudyResults], zero: ZeroShot | None, path: Path) -> None:
     curves: dict[str, dict[str, tuple[float, float]]] = {}
     for variant in _variants(columns):
         scores = {
@@ -129,7 +132,6 @@ def _draw(plan: Plan, study: Study, columns: dict[str, StudyResults], path: Path
         }
         spreads = {size: statistics.spread(values) for size, values in scores.items()}
         curves[plan.variants[variant].title] = {size: (mean, sd or 0.0) for size, (mean, sd) in spreads.items()}
-    zero = _zero_shot(plan, columns)
     level = None if zero is None else _scores(zero[1][:1], study.metric)[0]
     plots.low_data(path, list(columns), curves, level, SHORT[study.metric], study.title)
 

@@ -20,12 +20,14 @@ def draw(folder):
     plots.reliability(folder / "reliability.png", TRUTH, PROBABILITIES, 10, None)
     correct = PROBABILITIES.argmax(1) == TRUTH
     plots.risk_by_coverage(folder / "risk.png", correct, {"probability": PROBABILITIES.max(1)})
+    scores = {"full": {"5": (0.3, 0.02), "all": (0.6, 0.0)}, "linear": {"all": (0.5, 0.01)}}
+    plots.low_data(folder / "low-data.png", ["5", "all"], scores, 0.2, "UA", "few utterances")
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def test_plots_are_the_same_bytes_and_name_no_program(tmp_path):
     first = draw(tmp_path / "a")
-    assert len(first) == 4
+    assert len(first) == 5
     assert first == draw(tmp_path / "b")
     assert all(content.startswith(b"\x89PNG") and b"Software" not in content for content in first.values())
 

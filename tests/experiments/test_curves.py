@@ -86,3 +86,12 @@ def test_without_the_full_model_there_is_a_curve_without_gains(project):
     section = render(root, plan)[0].split("## Learning curve: Words")[1]
     assert "| TF-IDF + linear | 0.750" in section
     assert "gain:" not in section
+
+
+def test_all_is_no_column_when_it_has_none_of_the_variants(project):
+    root, plan = project
+    grid = plan.grids["nemo"].model_copy(update={"studies": ("few_5", "few_20")})
+    plan = plan.model_copy(update={"grids": {**plan.grids, "nemo": grid}})
+    fill(root, plan)
+    section = render(root, plan)[0].split("## Learning curve: Words")[1]
+    assert "| variant | 0 | 5 | 20 |\n" in section
