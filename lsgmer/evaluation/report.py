@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from lsgmer.core.text import markdown_table, number_text
 from lsgmer.evaluation.records import IncumbentComparison, Metrics
 from lsgmer.metrics import Interval, ModelMetrics, interval_text
+from lsgmer.model.train_card import Calibration
 
 PLOTS = ("confusion", "reliability", "recall", "risk_coverage")
 GROUP_TITLES = {"sex": "By sex", "tag": "By tag", "speaker": "By speaker"}
@@ -27,6 +28,7 @@ def render(metrics: Metrics, speakers: Mapping[str, str]) -> str:
         *_subgroups(metrics),
         *_trust(metrics.models["fused"]),
         *_groups(metrics, speakers),
+        *_calibration(metrics.calibration),
         "## Champion",
         _champion(metrics.incumbent),
     ]
@@ -84,6 +86,17 @@ def _trust(fused: ModelMetrics) -> list[str]:
     shares = next(iter(fused.selective_accuracy.values()), {})
     header = ("most trusted", *(f"WA of {share}" for share in shares), "WA of all")
     return ["## Trust scores", markdown_table(header, rows)] if rows else []
+
+
+def _calibration(found: Calibration | None) -> list[str]:
+    if found is None:
+        return []
+    return [
+        "## Calibration (fused)",
+        f"Temperature {found.temperature:.3f}, fitted on the validation split: ECE on test {found.ece_before:.3f} "
+        f"before, {found.ece_after:.3f} after.",
+        "![reliability before](plots/reliability_before.png)",
+    ]
 
 
 def _groups(metrics: Metrics, speakers: Mapping[str, str]) -> list[str]:

@@ -6,6 +6,7 @@ from lsgmer.core.text import markdown_table
 from lsgmer.evaluation.records import IncumbentComparison
 from lsgmer.evaluation.report import render
 from lsgmer.metrics import Interval, interval_text
+from lsgmer.model.train_card import Calibration
 from tests.stages.test_gate import against, made, model
 
 
@@ -30,6 +31,13 @@ def test_the_report_says_what_is_known_and_what_is_not():
     assert "| Ada | 300 |" in full
     assert "- one thing" in full
     assert "UA minus that of lsgmer:abc: +0.000 [-0.100, +0.100], on 120 utterances of 4 speakers" in full
+
+
+def test_the_temperature_and_what_it_does_are_shown():
+    found = Calibration(temperature=1.5, ece_before=0.15, ece_after=0.03)
+    assert "Temperature 1.500" in render(made().model_copy(update={"calibration": found}), {})
+    assert "ECE on test 0.150 before, 0.030 after" in render(made().model_copy(update={"calibration": found}), {})
+    assert "## Calibration" not in render(made(), {})
 
 
 def test_a_comparison_that_could_not_be_made_says_why():
