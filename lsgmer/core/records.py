@@ -101,11 +101,15 @@ class EncoderSpec(Record):
         return digest(self.model_dump(mode="json"))
 
 
+MIX = "mix"  # LearningSpec.learns of layers that are only weighted
+
+
 class LearningSpec(Record):
     """The layers of an encoder that are part of the model: enough to rebuild them, without their weights.
 
-    `learns` is the value of train.finetune; `below` what they read (a hidden state's number, tokens, convolutions);
-    `top` the encoder's number of layers up to its output; `config` the transformer's own, with its model_type.
+    `learns` is the value of train.finetune, or mix; `below` what they read (a hidden state's number, tokens,
+    convolutions, layers); `top` the encoder's number of layers up to its output, or that are mixed; `config` the
+    transformer's own, with its model_type.
     """
 
     learns: str

@@ -207,7 +207,7 @@ def load_encoder(
         "layer": spec.layer,
         "sha256": spec.weights_sha256,
     }
-    known = ("n_mels", "hop_ms", "max_tokens", "context")
+    known = ("n_mels", "hop_ms", "max_tokens", "context", "mix")
     content |= {key: spec.settings[key] for key in known if key in spec.settings}
     if spec.settings.get("context"):
         content["marks"] = spec.settings.get("marks", False)  # cards from before there were marks

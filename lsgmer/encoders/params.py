@@ -45,7 +45,7 @@ class AudioEncoderParams(Section):
     speech is raised to -30, as in the original). `moonshine` is the encoder of an installed speech recogniser, an
     optional extra: its `layer` (1 to 6, null: 3), a frame every 24 ms. `transformers` loads HuBERT, WavLM or
     wav2vec 2.0 from a folder or hub id. `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md),
-    keyed by utterance id.
+    keyed by utterance id. `layers` of a transformer are concatenated, or with `mix` weighted by what the model learns.
     """
 
     kind: Literal["none", "logmel", "speech_lstm", "moonshine", "transformers", "precomputed"]
@@ -57,7 +57,15 @@ class AudioEncoderParams(Section):
     layers: tuple[PositiveInt, ...] | None = None
     prosody: bool = False
     level_dbfs: float | None = None
+    mix: bool = False
     sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _layers_to_mix(self) -> AudioEncoderParams:
+        if self.kind == "transformers" and self.layers and self.layer is not None:
+            raise ValueError(f"layer ({self.layer}) and layers {list(self.layers)} are both given: leave one out")
+        _check_mix(self.mix, self.kind, self.layers)
+        return self
 
 
 class TextEncoderParams(Section):
@@ -67,7 +75,8 @@ class TextEncoderParams(Section):
 
     `context` is how many earlier utterances of the same dialogue are read before each text; they share `max_tokens`.
     With `marks`, each is preceded by a word that says whether the same or another speaker said it.
-    `layers` concatenates the hidden states of several layers; `layer` names a single one.
+    `layers` concatenates the hidden states of several layers, or with `mix` the model learns a weight for each; `layer`
+    names a single one.
 
     `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
     """
@@ -80,13 +89,20 @@ class TextEncoderParams(Section):
     max_tokens: PositiveInt = 128
     context: NonNegativeInt = 0
     marks: bool = True
+    mix: bool = False
     sha256: str | None = None
 
     @model_validator(mode="after")
     def _one_choice_of_layers(self) -> TextEncoderParams:
         if self.layers and self.layer is not None:
             raise ValueError(f"layer ({self.layer}) and layers {list(self.layers)} are both given: leave one out")
+        _check_mix(self.mix, self.kind, self.layers)
         return self
+
+
+def _check_mix(mix: bool, kind: str, layers: tuple[int, ...] | None) -> None:
+    if mix and (kind != "transformers" or len(layers or ()) < 2):
+        raise ValueError("mix weighs several layers of a transformer: give kind transformers and at least two layers")
 
 
 def _one_or_several(given: Any) -> str:

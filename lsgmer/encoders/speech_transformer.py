@@ -34,12 +34,15 @@ class SpeechTransformer:
     def __init__(
         self, params: AudioEncoderParams, files: EncoderFiles, device: str = "cpu", below: Below | None = None
     ) -> None:
-        self._device, self._below = device, below
+        self._device, self._below, self._layers = device, below, params.layers or ()
+        if below is not None and params.layers:
+            raise LsgmerError("features.audio.layers and train.finetune.audio exclude each other: leave layers out")
+        top = max(self._layers) if self._layers else params.layer
         try:
             self._extractor = AutoFeatureExtractor.from_pretrained(files.folder, local_files_only=True)
         except (OSError, ValueError) as error:
             raise LsgmerError(f"{files.folder}: no readable preprocessor_config.json: {error}") from error
-        self._model = load_transformer(files, below if isinstance(below, int) else params.layer, device)
+        self._model = load_transformer(files, below if isinstance(below, int) else top, device)
         config = self._model.config
         if not hasattr(config, "conv_kernel"):
             raise LsgmerError(f"{files.folder}: {config.model_type} is not a speech encoder of raw waveforms")
@@ -51,7 +54,9 @@ class SpeechTransformer:
             source=params.source,
             revision=params.revision,
             layer=params.layer,
-            dimension=config.conv_dim[-1] if below == "convolutions" else config.hidden_size,
+            dimension=config.conv_dim[-1]
+            if below == "convolutions"
+            else config.hidden_size * max(1, len(self._layers)),
             sample_rate=self._extractor.sampling_rate,
             settings={
                 "model_type": config.model_type,
@@ -59,6 +64,8 @@ class SpeechTransformer:
                 "device": device,
                 "files": files.settings,
                 **({} if below is None else {"below": below}),
+                **({"layers": list(self._layers)} if self._layers else {}),
+                **({"mix": True} if params.mix else {}),
             },
             weights_sha256=files.weights_sha256,
             versions=library_versions(("torch", "torchaudio", "transformers", "numpy", "soundfile")),
@@ -85,7 +92,9 @@ class SpeechTransformer:
         if self._below == "convolutions":
             frames = self._model.feature_extractor(values)[0].T
         else:
-            frames = self._model(values).last_hidden_state[0]
+            output = self._model(values, output_hidden_states=bool(self._layers))
+            states = [output.hidden_states[i][0] for i in self._layers] or [output.last_hidden_state[0]]
+            frames = torch.cat(states, dim=-1)
         return np.ascontiguousarray(frames.cpu().numpy(), dtype=np.float32)
 
 

@@ -139,7 +139,7 @@ def _chosen(params: TextEncoderParams) -> dict[str, Any]:
     """Return the settings that differ from their defaults; a card without a setting means its default."""
     layers = {"layers": list(params.layers)} if params.layers else {}
     context = {"context": params.context, "marks": params.marks} if params.context else {}
-    return layers | context
+    return layers | context | ({"mix": True} if params.mix else {})
 
 
 def _stored(values: Tensor, is_own: Tensor) -> np.ndarray[Any, Any]:

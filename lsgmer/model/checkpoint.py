@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import write_atomically
-from lsgmer.core.records import MODALITIES, LearningSpec, Modality
+from lsgmer.core.records import MIX, MODALITIES, LearningSpec, Modality
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.params import ModelParams
+from lsgmer.model.pooling import WeightedLayers
 from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard, load_card
 
 ADDED = ("temperature_scale", ".level_mean", ".level_deviation")  # older checkpoints lack these: their values are set
@@ -62,6 +63,8 @@ def load(folder: Path) -> tuple[LSGMER, TrainCard]:
 
 
 def _rebuild(spec: LearningSpec, modality: Modality) -> torch.nn.Module:
+    if spec.learns == MIX:
+        return WeightedLayers(spec.top, spec.dimension)
     from lsgmer.encoders.learning import rebuild  # transformers, which frozen features do without
 
     return rebuild(spec, modality)

@@ -13,6 +13,20 @@ from torch import Tensor, nn
 from lsgmer.model.params import ModelParams
 
 
+class WeightedLayers(nn.Module):
+    """Several layers of an encoder as one: sum_i softmax(w)_i h_i, with learnt w (Yang et al., arXiv 2105.01051)."""
+
+    def __init__(self, layers: int, dimension: int) -> None:
+        super().__init__()
+        self.shape = (layers, dimension)
+        self.weights = nn.Parameter(torch.zeros(layers))
+
+    def forward(self, values: Tensor, is_padding: Tensor) -> tuple[Tensor, Tensor]:
+        """Return frames (B, T, D) of layers side by side, values (B, T, L D), and is_padding (B, T) unchanged."""
+        layers = values.reshape(*values.shape[:-1], *self.shape)  # (B, T, L, D)
+        return (self.weights.softmax(0).unsqueeze(-1) * layers).sum(-2), is_padding
+
+
 class StatisticsPooling(nn.Module):
     """S of the encoder's own features: a linear map of their mean, deviation and trend over time.
 

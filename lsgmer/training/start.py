@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lsgmer.core.errors import LsgmerError
-from lsgmer.core.records import LearningSpec, Modality
+from lsgmer.core.records import MIX, LearningSpec, Modality
 from lsgmer.features.store import FeatureSplit
 from lsgmer.model.lsgmer import LSGMER
-from lsgmer.model.pooling import utterance_statistics
+from lsgmer.model.pooling import WeightedLayers, utterance_statistics
 from lsgmer.training.loader import Feeder, chunks
 from lsgmer.training.lora import add_lora
 from lsgmer.training.params import TrainingSections
@@ -42,7 +42,10 @@ def start_model(
         if stream.pooling is not None:
             stream.pooling.standardise(*pooled_statistics(model, train, name, SAMPLE if name in specs else None))
     if params.model.label_start == "text" and "text" in modalities and train.label_text is not None:
-        model.start_labels(torch.from_numpy(np.array(train.label_text)))
+        label_text = torch.from_numpy(np.array(train.label_text))
+        if "text" in specs and specs["text"].learns == MIX:
+            label_text = label_text.reshape(len(label_text), specs["text"].top, -1).mean(1)  # as the weights start
+        model.start_labels(label_text)
     return model, specs
 
 
@@ -53,6 +56,11 @@ def _learning(
     specs: dict[Modality, LearningSpec] = {}
     for name in modalities:
         learns, spec = getattr(params.train.finetune, name), train.specs[name]
+        if spec is not None and spec.settings.get("mix"):
+            count = len(spec.settings["layers"])
+            mixed = LearningSpec(learns=MIX, below="layers", top=count, dimension=spec.dimension // count, config={})
+            layers[name], specs[name] = WeightedLayers(count, mixed.dimension), mixed
+            continue
         if spec is None or (learns == "none" and "below" not in spec.settings):
             continue
         from lsgmer.encoders.learning import describe, start_learning  # transformers: seconds to import

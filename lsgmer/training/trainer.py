@@ -19,12 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lsgmer.core.device import choose_device
-from lsgmer.core.records import Modality
+from lsgmer.core.records import MIX, Modality
 from lsgmer.features.batch import Batch
 from lsgmer.features.store import FeatureSplit
 from lsgmer.metrics import balanced_accuracy, weighted_f1
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.objective import JointObjective, class_weights
+from lsgmer.model.pooling import WeightedLayers
 from lsgmer.model.train_card import Calibration
 from lsgmer.training.calibrate import calibrate
 from lsgmer.training.loader import Feeder, divide
@@ -69,7 +70,9 @@ class Trainer:
         torch.manual_seed(runtime.seed)
         model, self.learning = start_model(train, params, modalities, root)
         self.model = self.accelerator.prepare_model(model, evaluation_mode=True)  # not wrapped: see `_reduce`
-        fused = True if self.learning else None  # a third of a step with millions of weights; the bits differ
+        fused = (
+            any(spec.learns != MIX for spec in self.learning.values()) or None
+        )  # a third of a step with millions of weights; the bits differ
         groups, decay = _groups(self._bare(), params), params.train.weight_decay
         optimiser = torch.optim.AdamW(groups, weight_decay=decay, fused=fused)
         self.optimiser = self.accelerator.prepare_optimizer(optimiser)
@@ -286,10 +289,11 @@ class WeightAverage:
 def _groups(model: LSGMER, params: TrainingSections) -> list[dict[str, Any]]:
     """Return the optimiser's groups: the head, then the learning layers by depth, each with its `base_rate`."""
     train = params.train
-    layers = {id(p) for p in model.learning.parameters()}
+    encoders = [learning for learning in model.learning.values() if not isinstance(learning, WeightedLayers)]
+    layers = {id(p) for learning in encoders for p in learning.parameters()}
     head = [p for p in model.parameters() if id(p) not in layers]
     groups = [{"params": head, "lr": train.learning_rate, "base_rate": train.learning_rate}]
-    for learning in model.learning.values():
+    for learning in encoders:
         by_depth: dict[int, list[Tensor]] = {}
         for _, parameter, depth in cast(Any, learning).depths():
             by_depth.setdefault(depth, []).append(parameter)

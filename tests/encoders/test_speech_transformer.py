@@ -13,7 +13,7 @@ from transformers import AutoModel
 
 from lsgmer.audio import Waveform
 from lsgmer.core.errors import LsgmerError
-from lsgmer.encoders.build import AudioEncoder, build_audio
+from lsgmer.encoders.build import AudioEncoder, build_audio, load_encoder
 from lsgmer.encoders.params import AudioEncoderParams
 from lsgmer.encoders.speech_transformer import _receptive_field
 from tests.support.tiny import SPEECH, save_speech
@@ -111,3 +111,21 @@ def test_missing_weights_are_an_error_not_random_numbers(tmp_path: Path) -> None
 
 def test_receptive_field_of_the_real_models_is_25_ms() -> None:
     assert _receptive_field((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)) == 400
+
+
+@pytest.mark.parametrize("stable", [False, True])
+def test_several_layers_stand_side_by_side(tmp_path: Path, stable: bool) -> None:
+    folder = save_speech(tmp_path / "hubert", "hubert", stable)
+    wave = noise(6000)
+    params = AudioEncoderParams(kind="transformers", source=str(folder), layers=(1, 2))
+    encoder = build_audio(params, Path())
+    parts = [build(folder, layer).encode([wave])[0] for layer in (1, 2)]
+    assert np.allclose(encoder.encode([wave])[0], np.concatenate(parts, axis=1), atol=1e-6)
+    assert encoder.spec.dimension == 2 * parts[0].shape[1]
+    assert load_encoder(encoder.spec).spec == encoder.spec
+
+
+@pytest.mark.parametrize("given", [{"kind": "logmel"}, {"kind": "transformers", "layers": (3,)}])
+def test_what_cannot_be_mixed_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="mix weighs several layers of a transformer"):
+        AudioEncoderParams(mix=True, **given)

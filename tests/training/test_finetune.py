@@ -189,3 +189,22 @@ def test_the_average_of_the_weights_is_what_is_kept_and_resumed(tmp_path):
         fit(train, valid, params, MODALITIES, tmp_path / "killed", kill)
     resumed = fit(train, valid, params, MODALITIES, tmp_path / "killed")
     assert all(torch.equal(v, weights(resumed)[n]) for n, v in weights(averaged).items())
+
+
+def test_mixed_layers_learn_a_weight_each_and_are_rebuilt_and_served(tmp_path):
+    world = make_world(tmp_path / "w", "features.text.layers=[1, 2, 3]", "features.text.mix=true", "train.epochs=3")
+    fitted = trained(world, tmp_path / "s")
+    learnt = fitted.model.learning["text"].weights.detach()
+    assert learnt.shape == (3,)
+    assert learnt.std() > 0
+    card = checkpoint.save(tmp_path / "model", fitted.model, fitted.card)
+    assert card.learning["text"].learns == "mix"
+    predictor = Predictor.load(tmp_path / "model", "lsgmer:test", "cpu", world.workspace.root)
+    offline = predict_split(predictor.model, world.features("test"), 7, device="cpu").probabilities
+    items = []
+    for u in world.part("test"):
+        earlier = [o for o in world.part("test") if o.dialogue == u.dialogue and o.turn < u.turn and o.text][-2:]
+        before = tuple(Earlier(str(o.text), o.speaker == u.speaker) for o in earlier)
+        items.append(Input(world.wave(u) if u.audio else None, u.text, before))
+    served = np.array([list(p.probabilities.values()) for p in predictor.predict(items)])
+    assert served == pytest.approx(offline, abs=1e-6)
