@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lsgmer.core.progress import track
 from lsgmer.core.records import read_record
 from lsgmer.evaluation.params import EvaluationSections
 from lsgmer.evaluation.records import Incumbent, IncumbentComparison
+from lsgmer.features.dialogues import words_before
 from lsgmer.features.store import FeatureSplit
 from lsgmer.inference.outputs import predict_split
 from lsgmer.inference.predictor import Input, Predictor
@@ -128,10 +129,12 @@ def _from_raw(
     guess: list[int] = []
     starts = range(0, len(kept), CHUNK)
     levels, mode = SpeakerLevels.offline(), predictor.card.normalise
+    before = words_before(manifest.utterances, predictor.context) if predictor.context else {}
     for start in track(starts, len(starts), "champion levels") if predictor.normalises else ():
         predictor.enrol([_input(u, corpus, predictor, mode) for _, u in kept[start : start + CHUNK]], levels)
     for start in track(starts, len(starts), "champion"):
-        items = [_input(utterance, corpus, predictor, mode) for _, utterance in kept[start : start + CHUNK]]
+        part = [utterance for _, utterance in kept[start : start + CHUNK]]
+        items = [replace(_input(u, corpus, predictor, mode), previous=before.get(u.id, ())) for u in part]
         found = predictor.predict(items, levels=levels, learn=False)
         guess += [test.label_set.index(prediction.emotion) for prediction in found]
     return np.array(guess, dtype=np.int64), [row for row, _ in kept]

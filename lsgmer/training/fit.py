@@ -14,6 +14,7 @@ from lsgmer.core.source import library_versions
 from lsgmer.features.store import FeatureSplit
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.train_card import speaker_digest
+from lsgmer.training.launch import is_first
 from lsgmer.training.params import TrainingSections
 from lsgmer.training.trainer import History, Progress, Trainer
 
@@ -73,10 +74,11 @@ def fit(
     progress = trainer.restore(state)
     for row in progress.rows:
         on_epoch(row)
-    if progress.epoch:
+    if progress.epoch and is_first():
         print(f"resuming after epoch {progress.epoch}", flush=True)
     total, what = params.train.epochs, "+".join(chosen)
-    for _ in track(range(progress.epoch, total), total, f"train {what}", start=progress.epoch):
+    epochs = range(progress.epoch, total)
+    for _ in track(epochs, total, f"train {what}", start=progress.epoch) if is_first() else epochs:
         if progress.epoch - 1 - progress.best_epoch >= params.train.patience:
             break
         on_epoch(trainer.epoch(progress))

@@ -38,7 +38,6 @@ def on_all(module: str, runtime: RuntimeParams) -> bool:
         OWNER: identity(os.getpid()),
         "OMP_NUM_THREADS": str(runtime.threads),
         "ACCELERATE_USE_CPU": "true" if runtime.device == "cpu" else "false",
-        "TORCHELASTIC_ERROR_FILE": os.devnull,
     }
     print(f"{module}: {runtime.processes} processes", flush=True)
     code = subprocess.run(command, env=environment, check=False).returncode
