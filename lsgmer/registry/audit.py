@@ -97,13 +97,19 @@ def audit(workspace: Workspace, target: str) -> AuditReport:
     root, tag = locate(workspace, target)
     try:
         card = read_record((root / MODEL_CARD), ModelCard, RESTORE)
+    except (OSError, ValueError, LsgmerError) as error:
+        return _unreadable(tag, "package", error)
+    try:
         lock = Lock.read(root / PAPERS / "dvc.lock")
     except (OSError, ValueError, LsgmerError) as error:
-        return AuditReport(
-            target=tag, links=(Link(name="package", status="broken", details=(f"unreadable: {error}",)),)
-        )
+        return _unreadable(tag, "lock", error)
     case = Case(workspace, root, tag, card, lock)
     return AuditReport(target=tag, links=tuple(_link(name, check, case) for name, check in LINKS.items()))
+
+
+def _unreadable(tag: str, name: str, error: Exception) -> AuditReport:
+    """Return the report of a package of which a record cannot be read, so that nothing can be followed."""
+    return AuditReport(target=tag, links=(Link(name=name, status="broken", details=(f"unreadable: {error}",)),))
 
 
 def locate(workspace: Workspace, target: str) -> tuple[Path, str]:
