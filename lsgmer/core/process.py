@@ -21,6 +21,7 @@ ENVIRONMENT = {
 }
 
 OWNER = "LSGMER_OWNER"  # "pid:create_time" of the flow that started this process, if one did
+RANK = "RANK"  # torchrun's: which of several training processes this is
 WATCHED = "LSGMER_PARENT"  # identity of the command that started a flow: the flow stops when that is gone
 
 
@@ -28,6 +29,11 @@ def apply_environment() -> None:
     """Switch telemetry off and hubs offline unless the environment already says otherwise."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def is_rank() -> bool:
+    """Return whether torchrun started this process, as one of several that train together."""
+    return RANK in os.environ
 
 
 def identity(pid: int) -> str:

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
-from lsgmer.core.process import OWNER, apply_environment, end_tree, identity, is_alive, unless_gone
+from lsgmer.core.process import OWNER, apply_environment, end_tree, identity, is_alive, is_rank, unless_gone
 from lsgmer.core.sections import G, read_sections
 
 
@@ -48,7 +48,7 @@ def guarded(name: str, body: Callable[[Workspace], None]) -> None:
     workspace = Workspace.here()
     try:
         # A rank's lock is held by the stage that started it.
-        with nullcontext() if "RANK" in os.environ else _stage_lock(workspace, name):
+        with nullcontext() if is_rank() else _stage_lock(workspace, name):
             _watch_owner()
             body(workspace)
     except LsgmerError as error:

@@ -13,7 +13,7 @@ from lsgmer.audio import Waveform
 from lsgmer.core.errors import LsgmerError, PackagingRefused
 from lsgmer.core.records import SIDE_BY_SIDE, EncoderSpec, Modality
 from lsgmer.encoders.context import Earlier
-from lsgmer.encoders.learning import Below, below
+from lsgmer.encoders.learning import Below, below, demand_layers
 from lsgmer.encoders.logmel import LogMel
 from lsgmer.encoders.moonshine import Moonshine
 from lsgmer.encoders.params import AudioEncoderParams, Learns, TextEncoderParams
@@ -134,11 +134,11 @@ def build_audio(
     puts out what lies below them: see `learning`. Raises LsgmerError when parameters or files are unusable.
     """
     if isinstance(params, tuple):
-        _check_learns("audio", SIDE_BY_SIDE, learns)
+        demand_layers("audio", SIDE_BY_SIDE, learns)
         return SideBySide([AUDIO_ENCODERS[part.kind](part, Place(root, device)) for part in params])
     if params.kind == "none":
         return None
-    _check_learns("audio", params.kind, learns)
+    demand_layers("audio", params.kind, learns)
     return AUDIO_ENCODERS[params.kind](params, Place(root, device, learns=learns))
 
 
@@ -152,7 +152,7 @@ def build_text(
     """
     if params.kind == "none":
         return None
-    _check_learns("text", params.kind, learns)
+    demand_layers("text", params.kind, learns)
     return TEXT_ENCODERS[params.kind](params, Place(root, device, learns=learns))
 
 
@@ -163,14 +163,6 @@ def build_precomputed(modality: Modality, params: AudioEncoderParams | TextEncod
             f"features.{modality}: kind precomputed needs a source: a .parquet or .npz file in corpus.path"
         )
     return Precomputed(modality, corpus / params.source, params.source)
-
-
-def _check_learns(modality: Modality, kind: str, learns: Learns) -> None:
-    if learns != "none" and kind != "transformers":
-        raise LsgmerError(
-            f"train.finetune.{modality}: {learns}: an encoder of kind {kind} has no layers that could learn; use kind "
-            f"transformers, or set train.finetune.{modality} to none"
-        )
 
 
 def load_encoder(

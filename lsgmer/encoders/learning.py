@@ -1,4 +1,4 @@
-"""The layers of a transformer that training goes on with: cut from the pretrained model, rebuilt from a card.
+"""The layers of a transformer that learn with the model: cut from the pretrained one, rebuilt from a card.
 
 The feature store holds what lies below the first layer that learns, so that it is computed once:
 
@@ -51,6 +51,15 @@ def below(learns: Learns, modality: Modality, files: EncoderFiles, layer: int | 
     return top - count
 
 
+def demand_layers(modality: Modality, kind: str, learns: Learns) -> None:
+    """Raise LsgmerError if layers of an encoder should learn whose `kind` has none that could."""
+    if learns != "none" and kind != "transformers":
+        raise LsgmerError(
+            f"train.finetune.{modality}: {learns}: an encoder of kind {kind} has no layers that could learn; use kind "
+            f"transformers, or set train.finetune.{modality} to none"
+        )
+
+
 def start_learning(spec: EncoderSpec, learns: Learns, root: Path) -> LearningLayers:
     """Return the layers above what `spec` stores, with their pretrained weights.
 
@@ -63,11 +72,7 @@ def start_learning(spec: EncoderSpec, learns: Learns, root: Path) -> LearningLay
         LsgmerError: the features were not extracted for `learns`, or the encoder's files are not the ones of `spec`.
 
     """
-    if spec.kind != "transformers":
-        raise LsgmerError(
-            f"train.finetune.{spec.modality}: {learns}: an encoder of kind {spec.kind} has no layers that could learn; "
-            f"use kind transformers, or set train.finetune.{spec.modality} to none"
-        )
+    demand_layers(spec.modality, spec.kind, learns)
     files = find_files(spec.source, spec.revision, spec.weights_sha256, root)
     start = below(learns, spec.modality, files, spec.layer)
     if spec.settings.get("below") != start:
@@ -84,8 +89,9 @@ def start_learning(spec: EncoderSpec, learns: Learns, root: Path) -> LearningLay
 def describe(layers: LearningLayers, learns: Learns) -> LearningSpec:
     """Return what a card needs to rebuild `layers` without the pretrained weights."""
     config = {k: v for k, v in layers.config.to_diff_dict().items() if k not in FORGET}
+    config["model_type"] = layers.config.model_type
     return LearningSpec(
-        learns=learns, below=layers.below, config=config | {"model_type": layers.config.model_type}, **layers.sizes()
+        learns=learns, below=layers.below, top=layers.top, dimension=layers.config.hidden_size, config=config
     )
 
 
@@ -120,15 +126,6 @@ class LearningLayers(nn.Module):
             self.encoder = model.encoder
         else:
             self.model = model
-
-    @property
-    def dimension(self) -> int:
-        """The size D of the frames that come out."""
-        return int(self.config.hidden_size)
-
-    def sizes(self) -> dict[str, int]:
-        """Return how many layers the encoder has up to its output, and the output's dimension."""
-        return {"top": self.top, "dimension": self.dimension}
 
     def forward(self, values: Tensor, is_padding: Tensor) -> tuple[Tensor, Tensor]:
         """Return frames (B, T, D) and is_padding (B, T), where context counts as padding too.
@@ -179,7 +176,7 @@ class LearningLayers(nn.Module):
 
 
 class _Given(nn.Module):
-    """Stands where the embeddings were: the hidden states are given."""
+    """Replaces the embeddings where hidden states are given."""
 
     def forward(self, inputs_embeds: Tensor, **unused: Any) -> Tensor:
         """Return the given hidden states."""
@@ -187,7 +184,7 @@ class _Given(nn.Module):
 
 
 class _Nothing(nn.Module):
-    """Stands where the positions were added: lower layers have read them already."""
+    """Replaces the positions, which the lower layers have read already."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return zeros like `hidden`."""

@@ -53,7 +53,7 @@ class SideBySide:
 def align(values: Array, hop_ms: float, count: int, target_hop_ms: float) -> Array:
     """Return frames `values` (T, D), one every `hop_ms`, as `count` frames (count, D), one every `target_hop_ms`.
 
-    Frame i stands for the time from i to i + 1 hops. A target frame is the mean of the frames whose centre lies in
+    Frame i covers the time from i to i + 1 hops. A target frame is the mean of the frames whose centre lies in
     its time, and where there is none, the frame with the nearest centre (the earlier of two). So faster frames are
     averaged, slower ones repeated, and equal hops change nothing but the number of frames.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +117,10 @@ def score(
 
 def speakers_unknown(test: FeatureSplit) -> FeatureSplit:
     """Return `test` as a server sees speakers it does not know: with the training data's level removed, not theirs."""
-    if test.levels is None:
+    levels = test.levels
+    if levels is None:
         raise ValueError("the levels of this split were never removed")
-    frames, starts = np.array(test.flat["audio"], dtype=np.float32), test.offsets["audio"]
-    for row in range(len(test)):
-        values = frames[starts[row] : starts[row + 1]]
-        values[:] = test.levels.training.remove(test.levels.of(row).restore(values))
-    return replace(test, flat={**test.flat, "audio": frames})
+    return test.with_frames("audio", lambda i, frames: levels.training.remove(levels.of(i).restore(frames)))
 
 
 def measure(
@@ -180,18 +177,17 @@ def calibration_effect(fused: Scored, truth: Array, card: TrainCard, bins: int) 
     """Return the fused model's temperature and its ECE on the test split before and after; None without one."""
     if card.calibration is None:
         return None
+    temperature = card.calibration.temperature
     return Calibration(
-        temperature=card.calibration.temperature,
-        ece_before=expected_calibration_error(truth, uncalibrated(fused.probabilities, card), bins),
+        temperature=temperature,
+        ece_before=expected_calibration_error(truth, uncalibrated(fused.probabilities, temperature), bins),
         ece_after=expected_calibration_error(truth, fused.probabilities, bins),
     )
 
 
-def uncalibrated(probabilities: Array, card: TrainCard) -> Array:
-    """Return probabilities (N, C) as they were before the temperature of `card` was applied."""
-    if card.calibration is None:
-        return probabilities
-    powered = np.maximum(probabilities, np.finfo(np.float64).tiny) ** card.calibration.temperature
+def uncalibrated(probabilities: Array, temperature: float) -> Array:
+    """Return probabilities (N, C) as they were before `temperature` was applied."""
+    powered = np.maximum(probabilities, np.finfo(np.float64).tiny) ** temperature
     return np.asarray(powered / powered.sum(1, keepdims=True))
 
 
@@ -234,7 +230,6 @@ def write(
     models: dict[str, Scored],
     metrics: Metrics,
     params: EvaluationSections,
-    card: TrainCard,
 ) -> None:
     """Write metrics.json, predictions.parquet, report.md and plots/ to `out`."""
     out.mkdir(parents=True, exist_ok=True)
@@ -249,7 +244,7 @@ def write(
     ece = metrics.models["fused"].ece
     plots.reliability(folder / "reliability.png", test.labels, fused.probabilities, params.evaluate.ece_bins, ece)
     if metrics.calibration is not None:
-        raw = uncalibrated(fused.probabilities, card)
+        raw = uncalibrated(fused.probabilities, metrics.calibration.temperature)
         plots.reliability(
             folder / "reliability_before.png",
             test.labels,

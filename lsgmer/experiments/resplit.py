@@ -122,12 +122,7 @@ def speaker_normalised(split: FeatureSplit, modality: Modality) -> FeatureSplit:
         raise LsgmerError(
             f"the source's features.normalise is {split.normalise} already: leave normalise out of the study"
         )
-    frames = np.array(split.flat[modality], dtype=np.float32)
-    starts = split.offsets[modality]
-    pieces = [(row, frames[starts[row] : starts[row + 1]]) for row in range(len(split))]
+    pieces = ((i, frames) for i in range(len(split)) if (frames := split.features(modality, i)) is not None)
     levels = levels_of(split.speakers, pieces)
-    for row, values in pieces:
-        if len(values):
-            values[:] = levels[split.speakers[row]].remove(values)
-    sha256 = digest([split.sha256, "speaker_normalised/2", modality])
-    return replace(split, flat={**split.flat, modality: frames}, sha256=sha256)
+    done = split.with_frames(modality, lambda i, frames: levels[split.speakers[i]].remove(frames))
+    return replace(done, sha256=digest([split.sha256, "speaker_normalised/2", modality]))

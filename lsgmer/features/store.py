@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -161,6 +161,14 @@ class FeatureSplit:
             return None
         start, end = self.offsets[modality][i : i + 2]
         return self.flat[modality][start:end] if end > start else None
+
+    def with_frames(self, modality: Modality, change: Callable[[int, Array], Array]) -> FeatureSplit:
+        """Return the split, in memory, with the frames (T, D) of each utterance i replaced by `change`(i, frames)."""
+        flat, starts = np.array(self.flat[modality], dtype=np.float32), self.offsets[modality]
+        for i in np.flatnonzero(self.has(modality)).tolist():
+            frames = flat[starts[i] : starts[i + 1]]
+            frames[:] = change(i, frames)
+        return replace(self, flat={**self.flat, modality: flat})
 
     def item(self, i: int) -> Item:
         """Return utterance `i` with its features and label."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -102,9 +103,9 @@ class Predictor:
 
     def enrol(self, items: Sequence[Input], levels: SpeakerLevels, batch_size: int = 16) -> None:
         """Add the audio of `items` to their speakers' `levels`. Raises LsgmerError for unusable audio."""
-        spoken = [item for item in items if item.audio is not None and item.speaker is not None]
-        if not self.normalises or "audio" not in self.modalities:
+        if not self.normalises:
             return
+        spoken = [item for item in items if item.audio is not None and item.speaker is not None]
         for start in range(0, len(spoken), batch_size):
             part = spoken[start : start + batch_size]
             waves = [cast(Waveform, item.audio) for item in part]
@@ -131,15 +132,13 @@ class Predictor:
         predictions = []
         for start in range(0, len(items), batch_size):
             part = slice(start, start + batch_size)
-            features = self._encode(items[part], used[part])
-            normalised = [self._normalise(features, i, items[part][i], levels, learn) for i in range(len(features))]
+            encoded = self._encode(items[part], used[part])
+            normalised = [self._normalise(*pair, levels, learn) for pair in zip(encoded, items[part], strict=True)]
             features = [item for item, _ in normalised]
             outputs = collect_outputs([run_model(self.model, features)], [list(range(len(features)))], len(features))
-            read = [self._context_used(item, names) for item, names in zip(items[part], used[part], strict=True)]
-            predictions += [
-                self._prediction(outputs, i, names).model_copy(update={"context_used": read[i], **normalised[i][1]})
-                for i, names in enumerate(used[part])
-            ]
+            for i, (item, names) in enumerate(zip(items[part], used[part], strict=True)):
+                notes = {"context_used": self._context_used(item, names), **normalised[i][1]}
+                predictions.append(self._prediction(outputs, i, names, notes))
         return predictions
 
     def _encode(self, items: Sequence[Input], used: Sequence[tuple[Modality, ...]]) -> list[Item]:
@@ -161,10 +160,9 @@ class Predictor:
         return features
 
     def _normalise(
-        self, features: Sequence[Item], i: int, item: Input, levels: SpeakerLevels | None, learn: bool
+        self, found: Item, item: Input, levels: SpeakerLevels | None, learn: bool
     ) -> tuple[Item, dict[str, Any]]:
-        """Return an item without its speaker's level, and what the prediction says about that."""
-        found = features[i]
+        """Return features `found` of `item` without its speaker's level, and what the prediction says about that."""
         if not self.normalises or found.audio is None:
             return found, {}
         level, count = None, 0
@@ -173,9 +171,10 @@ class Predictor:
                 levels.add(item.speaker, found.audio)
             level, count = levels.of(item.speaker)
         by = "training" if level is None else "speaker"
-        audio = (level or self._training_level()).remove(found.audio)
+        audio = (level or self._training_level).remove(found.audio)
         return replace(found, audio=audio), {"normalised_by": by, "enrolled": count}
 
+    @cached_property
     def _training_level(self) -> Level:
         stream = self.model.stream("audio")
         return Level(stream.level_mean.cpu().numpy(), stream.level_deviation.cpu().numpy())
@@ -198,7 +197,9 @@ class Predictor:
             return 0
         return cast("TextEncoder", self.encoders["text"]).context_read(str(item.words), self._before(item))
 
-    def _prediction(self, outputs: Outputs, i: int, modalities: tuple[Modality, ...]) -> Prediction:
+    def _prediction(
+        self, outputs: Outputs, i: int, modalities: tuple[Modality, ...], notes: dict[str, Any]
+    ) -> Prediction:
         names = self.card.labels.names
         probabilities = outputs.probabilities[i]
         return Prediction(
@@ -208,6 +209,7 @@ class Predictor:
             consistency=float(outputs.consistency[i]),
             modalities=modalities,
             model_version=self.version,
+            **notes,
         )
 
 

@@ -29,7 +29,7 @@ def run(workspace: Workspace, params: Needs) -> None:
     models = score(workspace, params, test, prior(manifest), notes)
     against = compare(workspace, params, manifest, Challenger(card, models["fused"].guess, test))
     metrics = measure(test, models, card, params, against, notes)
-    write(workspace.data("evaluate"), test, models, metrics, params, card)
+    write(workspace.data("evaluate"), test, models, metrics, params)
     for name, found in metrics.models.items():
         print(f"{name:9} balanced accuracy {found.balanced_accuracy.value:.3f}, accuracy {found.accuracy.value:.3f}")
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lsgmer.metrics import expected_calibration_error
+from lsgmer.model.logistic import softmax
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.train_card import Calibration
 from lsgmer.training.loader import Feeder
@@ -53,9 +54,3 @@ def best_temperature(logits: Array, labels: Array) -> float:
     edge = math.log(LARGEST)
     found = minimize_scalar(loss, bounds=(0.0, edge), method="bounded", options={"xatol": 1e-6})
     return math.exp(float(found.x))
-
-
-def softmax(logits: Array) -> Array:
-    """Return the probabilities (N, C) of `logits` (N, C)."""
-    exponent = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(exponent / exponent.sum(1, keepdims=True))

@@ -85,12 +85,7 @@ def fit(
         trainer.save(state, progress)
     model, calibration = trainer.finish()
     card = card_fields(train, valid, params, chosen, progress)
-    normalise = train.normalise if "audio" in chosen else "none"
-    card |= {
-        "learning": trainer.learning,
-        "calibration": calibration,
-        "normalise": normalise,
-    }
+    card |= {"learning": trainer.learning, "calibration": calibration}
     return Fitted(model, progress.rows, card, state)
 
 
@@ -133,4 +128,5 @@ def card_fields(
         "split_counts": {"train": len(train), "valid": len(valid)},
         "seen_speakers": tuple(sorted({speaker_digest(s) for s in (*train.speakers, *valid.speakers)})),
         "versions": library_versions(),
+        "normalise": train.normalise if "audio" in modalities else "none",
     }

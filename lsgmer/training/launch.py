@@ -7,15 +7,8 @@ import subprocess
 import sys
 
 from lsgmer.core.errors import LsgmerError
-from lsgmer.core.process import OWNER, identity
+from lsgmer.core.process import OWNER, RANK, identity, is_rank
 from lsgmer.core.sections import RuntimeParams
-
-RANK = "RANK"  # torchrun's, set in every process that it starts
-
-
-def is_rank() -> bool:
-    """Return whether torchrun started this process."""
-    return RANK in os.environ
 
 
 def is_first() -> bool:

@@ -70,9 +70,8 @@ class Trainer:
         torch.manual_seed(runtime.seed)
         model, self.learning = start_model(train, params, modalities, root)
         self.model = self.accelerator.prepare_model(model, evaluation_mode=True)  # not wrapped: see `_reduce`
-        fused = (
-            any(spec.learns != MIX for spec in self.learning.values()) or None
-        )  # a third of a step with millions of weights; the bits differ
+        # With millions of weights the plain optimiser takes a third of a step; the fused one has other bits.
+        fused = any(spec.learns != MIX for spec in self.learning.values()) or None
         groups, decay = _groups(self._bare(), params), params.train.weight_decay
         optimiser = torch.optim.AdamW(groups, weight_decay=decay, fused=fused)
         self.optimiser = self.accelerator.prepare_optimizer(optimiser)

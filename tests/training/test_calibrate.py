@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from lsgmer.core.records import MODALITIES
 from lsgmer.inference.outputs import predict_split
 from lsgmer.model import checkpoint
-from lsgmer.training.calibrate import best_temperature, softmax
+from lsgmer.model.logistic import softmax
+from lsgmer.training.calibrate import best_temperature
 from lsgmer.training.fit import fit
 from tests.support.synthetic import items, learnable, small_params, split
 

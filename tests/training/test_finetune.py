@@ -53,6 +53,16 @@ def trained(world: World, scratch: Path, on_epoch=lambda row: None, *overrides: 
     return fit(world.features("train"), world.features("valid"), world.params, MODALITIES, scratch, on_epoch, root)
 
 
+def inputs(world: World) -> list[Input]:
+    """The test utterances as a caller would give them, each with the two before it."""
+    made = []
+    for u in world.part("test"):
+        earlier = [o for o in world.part("test") if o.dialogue == u.dialogue and o.turn < u.turn and o.text][-2:]
+        before = tuple(Earlier(str(o.text), o.speaker == u.speaker) for o in earlier)
+        made.append(Input(world.wave(u) if u.audio else None, u.text, before))
+    return made
+
+
 def weights(fitted: Fitted) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in fitted.model.state_dict().items()}
 
@@ -91,12 +101,8 @@ def test_what_was_learnt_is_saved_and_offline_is_served(world, tmp_path):
         offline.probabilities, abs=1e-6
     )
     predictor = Predictor.load(folder, "lsgmer:test", "cpu", world.workspace.root)
-    items, used = [], []
-    for u in world.part("test"):
-        earlier = [o for o in world.part("test") if o.dialogue == u.dialogue and o.turn < u.turn and o.text][-2:]
-        before = tuple(Earlier(str(o.text), o.speaker == u.speaker) for o in earlier)
-        items.append(Input(world.wave(u) if u.audio else None, u.text, before))
-        used.append(len(before) if u.text else 0)
+    items = inputs(world)
+    used = [len(item.previous) if item.text else 0 for item in items]
     served = predictor.predict(items, 5)
     assert np.array([list(p.probabilities.values()) for p in served]) == pytest.approx(offline.probabilities, abs=1e-6)
     assert [p.context_used for p in served] == used
@@ -201,10 +207,5 @@ def test_mixed_layers_learn_a_weight_each_and_are_rebuilt_and_served(tmp_path):
     assert card.learning["text"].learns == "mix"
     predictor = Predictor.load(tmp_path / "model", "lsgmer:test", "cpu", world.workspace.root)
     offline = predict_split(predictor.model, world.features("test"), 7, device="cpu").probabilities
-    items = []
-    for u in world.part("test"):
-        earlier = [o for o in world.part("test") if o.dialogue == u.dialogue and o.turn < u.turn and o.text][-2:]
-        before = tuple(Earlier(str(o.text), o.speaker == u.speaker) for o in earlier)
-        items.append(Input(world.wave(u) if u.audio else None, u.text, before))
-    served = np.array([list(p.probabilities.values()) for p in predictor.predict(items)])
+    served = np.array([list(p.probabilities.values()) for p in predictor.predict(inputs(world))])
     assert served == pytest.approx(offline, abs=1e-6)
