@@ -132,6 +132,20 @@ def test_numbers_are_yaml_1_2_as_dvc_reads_them():
     assert load_params(FILE, ["train.learning_rate=1e-4"]).train.learning_rate == 1e-4
 
 
+@pytest.mark.parametrize(
+    ("overrides", "epochs"),
+    [
+        ((), 30),
+        (("train.finetune={text: all}",), 5),
+        (("train.finetune={audio: last_2}",), 5),
+        (("train.finetune={text: none}",), 30),
+        (("train.finetune={text: all}", "train.epochs=9"), 9),
+    ],
+)
+def test_auto_epochs_are_few_where_layers_learn(overrides, epochs):
+    assert parse_params(override(read_yaml(FILE), overrides), "params.yaml").train.epochs == epochs
+
+
 @pytest.mark.parametrize("item", ["train.epochs", "=3", "train.epochs.more=3", "train.epochs=[1"])
 def test_malformed_overrides(item):
     with pytest.raises(ParamsError, match="--set"):

@@ -10,16 +10,22 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 
 from lsgmer.core.sections import RuntimeParams, Section, Sections, Share
 from lsgmer.encoders.params import FinetunePart
 from lsgmer.model.params import ModelParams, ObjectiveParams
 
+AUTO = "auto"
+FROZEN_EPOCHS = 30
+LEARNING_EPOCHS = 5  # the best epoch is among the first few, and each costs minutes: docs/log.md
+
 
 class TrainParams(FinetunePart):
     """The optimiser, its schedule and early stopping; `select` is the validation metric that chooses the epoch.
 
+    `epochs: auto` is FROZEN_EPOCHS, or LEARNING_EPOCHS where encoder layers learn; the card holds the number.
     Each step sees a random stretch of an utterance's audio, at least `audio_crop` of its frames; 1 keeps all of them.
 
     `finetune` names the encoder layers that learn too: the top one at `encoder_learning_rate`, each layer below at
@@ -37,7 +43,7 @@ class TrainParams(FinetunePart):
     max_gradient_norm: PositiveFloat
     modality_dropout: Share
     audio_crop: Share = 1.0
-    encoder_learning_rate: PositiveFloat = 5e-5
+    encoder_learning_rate: PositiveFloat = 1e-4
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
     lora_rank: PositiveInt = 8
     gradient_checkpointing: bool = False
@@ -45,6 +51,15 @@ class TrainParams(FinetunePart):
     calibrate: bool = True
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     select: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_epochs(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("epochs") != AUTO:
+            return given
+        finetune = given.get("finetune") or {}
+        learns = isinstance(finetune, dict) and any(layers != "none" for layers in finetune.values())
+        return {**given, "epochs": LEARNING_EPOCHS if learns else FROZEN_EPOCHS}
 
 
 def _as_tuple(given: Any) -> Any:
