@@ -93,7 +93,7 @@ def _lsgmer(
         attribution=outputs.attribution,
         consistency=outputs.consistency,
         fused=outputs.fused,
-        label_embeddings=fitted.model.memory.shadow.numpy(),
+        label_embeddings=fitted.model.label_embeddings.numpy(),
         history=tuple(fitted.history),
         best_epoch=int(fitted.card["best_epoch"]),
         parameters=sum(parameter.numel() for parameter in fitted.model.parameters()),

@@ -161,6 +161,12 @@ def _aurc(run: Run, score: str) -> float:
     return aurc(run.guess == run.truth, values)
 
 
+def _by_member(history: Sequence[dict[str, float]]) -> list[list[dict[str, float]]]:
+    """Return the rows of each member of an ensemble; of a single model, all rows."""
+    members = sorted({row.get("member", 0.0) for row in history})
+    return [[row for row in history if row.get("member", 0.0) == member] for member in members]
+
+
 def _pictures(results: StudyResults, study: Study, folder: Path, picture: str) -> str:
     """Draw the reference variant: confusion, learning curves, trust, and fused features with label embeddings."""
     runs = results.runs.get(REFERENCE)
@@ -169,9 +175,8 @@ def _pictures(results: StudyResults, study: Study, folder: Path, picture: str) -
     paths = {what: folder / f"{results.name}-{what}.{picture}" for what in ("confusion", "curves", "trust", "space")}
     counts = np.sum([confusion(run.truth, run.guess, len(results.labels)) for run in runs], axis=0)
     plots.confusion_matrix(paths["confusion"], counts, results.labels, f"{study.title}: full")
-    plots.learning_curves(
-        paths["curves"], [card.history for run in runs for card in run.cards], f"{results.name}: full"
-    )
+    curves_of_all = [rows for run in runs for card in run.cards for rows in _by_member(card.history)]
+    plots.learning_curves(paths["curves"], curves_of_all, f"{results.name}: full")
     known = {"probability": runs[0].probabilities.max(1), "consistency": runs[0].consistency}
     plots.risk_by_coverage(paths["trust"], runs[0].guess == runs[0].truth, known, f"{results.name}: full, first seed")
     if (space := fused_of(results, REFERENCE)) is not None:

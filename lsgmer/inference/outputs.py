@@ -13,7 +13,8 @@ from lsgmer.core.device import choose_device
 from lsgmer.core.records import Modality
 from lsgmer.features.batch import Batch, Item, collate, length_buckets, to_device
 from lsgmer.model.divergence import jensen_shannon
-from lsgmer.model.lsgmer import LSGMER, ModelOutput
+from lsgmer.model.ensemble import Model
+from lsgmer.model.lsgmer import ModelOutput
 
 if TYPE_CHECKING:
     from lsgmer.features.store import FeatureSplit
@@ -36,7 +37,7 @@ class Outputs:
 
 
 def predict_split(
-    model: LSGMER, split: FeatureSplit, batch_size: int, rows: Sequence[int] | None = None, device: str = "cpu"
+    model: Model, split: FeatureSplit, batch_size: int, rows: Sequence[int] | None = None, device: str = "cpu"
 ) -> Outputs:
     """Return a model's outputs for stored features.
 
@@ -52,7 +53,7 @@ def predict_split(
 
     """
     model = model.eval().to(choose_device(device))
-    names = model.fusion.names
+    names = model.names
     rows = range(len(split)) if rows is None else rows
     lengths = np.stack([split.lengths(name) for name in names])[:, list(rows)]  # (M, N)
     readable = np.flatnonzero(lengths.any(0))
@@ -68,7 +69,7 @@ def consistency(attribution: Array, probabilities: Array) -> Array:
 
 
 @torch.inference_mode()
-def run_model(model: LSGMER, items: Sequence[Item]) -> ModelOutput:
+def run_model(model: Model, items: Sequence[Item]) -> ModelOutput:
     """Return the model's output for `items`, on the CPU."""
     device = next(model.parameters()).device
     batch = collate(items, labels_known=False)

@@ -21,7 +21,7 @@ from lsgmer.inference.outputs import Outputs, collect_outputs, run_model
 from lsgmer.inference.prediction import Prediction
 from lsgmer.inference.speakers import SpeakerLevels
 from lsgmer.model import checkpoint
-from lsgmer.model.lsgmer import LSGMER
+from lsgmer.model.ensemble import Model
 from lsgmer.model.train_card import ENCODERS, TrainCard
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Predictor:
     """A model with its encoders, ready to predict. `load` builds one from a folder alone."""
 
     def __init__(
-        self, model: LSGMER, card: TrainCard, encoders: dict[Modality, AudioEncoder | TextEncoder], version: str
+        self, model: Model, card: TrainCard, encoders: dict[Modality, AudioEncoder | TextEncoder], version: str
     ) -> None:
         self.model, self.card, self.encoders, self.version = model, card, encoders, version
 

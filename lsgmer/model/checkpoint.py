@@ -14,6 +14,7 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import write_atomically
 from lsgmer.core.records import MIX, MODALITIES, LearningSpec, Modality
+from lsgmer.model.ensemble import Ensemble, Model
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.params import ModelParams
 from lsgmer.model.pooling import WeightedLayers
@@ -22,7 +23,7 @@ from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard, load_card
 ADDED = ("temperature_scale", ".level_mean", ".level_deviation")  # older checkpoints lack these: their values are set
 
 
-def save(folder: Path, model: LSGMER, card: dict[str, Any]) -> TrainCard:
+def save(folder: Path, model: Model, card: dict[str, Any]) -> TrainCard:
     """Write weights and card to `folder`. `card` holds TrainCard's fields except weights_sha256 and parameters."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
@@ -35,7 +36,7 @@ def save(folder: Path, model: LSGMER, card: dict[str, Any]) -> TrainCard:
     return complete
 
 
-def load(folder: Path) -> tuple[LSGMER, TrainCard]:
+def load(folder: Path) -> tuple[Model, TrainCard]:
     """Rebuild the model in `folder`, in eval mode, on the CPU.
 
     Raises LsgmerError when the weights are missing, do not match the card, or do not fit the model.
@@ -46,6 +47,17 @@ def load(folder: Path) -> tuple[LSGMER, TrainCard]:
         raise LsgmerError(f"{path}: no such file, though {CARD} is there; run `lsgmer run`")
     if (found := file_sha256(path)) != card.weights_sha256:
         raise LsgmerError(f"{path}: sha256 is {found}, the card says {card.weights_sha256}; restore it or train again")
+    model = Ensemble([_member(card) for _ in card.members]) if card.members else _member(card)
+    try:
+        later = {name: value for name, value in model.state_dict().items() if name.endswith(ADDED)}
+        model.load_state_dict({**later, **load_file(path)})
+    except (RuntimeError, SafetensorError) as error:
+        raise LsgmerError(f"{path}: does not fit the model its card describes: {error}") from error
+    return model.eval(), card
+
+
+def _member(card: TrainCard) -> LSGMER:
+    """Return an LSGMER as `card` describes it, with weights yet to be loaded."""
     learning = {name: _rebuild(spec, name) for name, spec in card.learning.items()}
     dimensions: dict[Modality, int] = {}
     for name in MODALITIES:
@@ -53,13 +65,7 @@ def load(folder: Path) -> tuple[LSGMER, TrainCard]:
         if spec is not None:
             dimensions[name] = card.learning[name].dimension if name in learning else spec.dimension
     params = ModelParams.model_validate_json(json.dumps(card.params["model"]))
-    model = LSGMER(params, len(card.labels), dimensions, learning)
-    try:
-        later = {name: value for name, value in model.state_dict().items() if name.endswith(ADDED)}
-        model.load_state_dict({**later, **load_file(path)})
-    except (RuntimeError, SafetensorError) as error:
-        raise LsgmerError(f"{path}: does not fit the model its card describes: {error}") from error
-    return model.eval(), card
+    return LSGMER(params, len(card.labels), dimensions, learning)
 
 
 def _rebuild(spec: LearningSpec, modality: Modality) -> torch.nn.Module:

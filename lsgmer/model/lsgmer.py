@@ -62,6 +62,16 @@ class LSGMER(nn.Module):
         """Initialise the label memory with descriptions (C, D_text) from the text encoder, through its projection."""
         self.memory.start(self.stream("text").project(label_text))
 
+    @property
+    def names(self) -> list[Modality]:
+        """What the model reads."""
+        return self.fusion.names
+
+    @property
+    def label_embeddings(self) -> Tensor:
+        """Label embeddings (C, D) as a trained model uses them."""
+        return self.memory.shadow
+
     def stream(self, name: Modality) -> ModalityStream:
         """Return the stream of modality `name`."""
         return cast(ModalityStream, self.streams[name])
@@ -84,7 +94,7 @@ class LSGMER(nn.Module):
         guide = self.memory.guide()  # (C, D)
         views: dict[Modality, Tensor] = {}
         present: dict[Modality, Tensor] = {}
-        for name in self.fusion.names:
+        for name in self.names:
             given: ModalityBatch | None = getattr(batch, name)
             if given is None:
                 continue

@@ -19,9 +19,20 @@ class Calibration(Record):
     ece_after: float
 
 
+class Member(Record):
+    """One model of an ensemble: its seed, the epoch that was kept, and what that reached on the validation split."""
+
+    seed: int
+    best_epoch: int
+    epochs_run: int
+    valid_metrics: dict[str, float]
+
+
 class TrainCard(Record):
     """card.json: what is needed, besides the weights, to rebuild the model, and what it was trained on.
 
+    Of an ensemble, `members` has an entry per model, `valid_metrics` are those of their mean, and `best_epoch` and
+    `epochs_run` are the first member's.
     It holds nothing that differs between two clones of one commit, so that equal training gives equal bytes.
     """
 
@@ -44,6 +55,7 @@ class TrainCard(Record):
     learning: dict[Modality, LearningSpec] = Field(default_factory=dict)
     calibration: Calibration | None = None
     normalise: str = "none"
+    members: tuple[Member, ...] = ()
 
 
 WEIGHTS = "model.safetensors"

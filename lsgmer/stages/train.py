@@ -35,20 +35,20 @@ def run(workspace: Workspace, params: Needs) -> None:
 
         def log(row: dict[str, float]) -> None:
             for name, value in row.items():
-                if name != "epoch":
+                if name not in ("epoch", "member"):
                     live.log_metric(name, value)
             live.next_step()
-            print(
-                f"epoch {row['epoch']:.0f}: train loss {row['train_loss']:.3f}, valid loss {row['valid_loss']:.3f}, "
-                f"valid balanced accuracy {row['valid_balanced_accuracy']:.3f}",
-                flush=True,
-            )
+            member = f"member {row['member'] + 1:.0f}, " if "member" in row else ""
+            losses = f"train loss {row['train_loss']:.3f}, valid loss {row['valid_loss']:.3f}"
+            score = f"valid balanced accuracy {row['valid_balanced_accuracy']:.3f}"
+            print(f"{member}epoch {row['epoch']:.0f}: {losses}, {score}", flush=True)
 
         fitted = fit(train, valid, params, MODALITIES, workspace.scratch, log, workspace.root)
     card = checkpoint.save(out, fitted.model, fitted.card)
     fitted.forget()
+    kept = [f"{member.best_epoch} of {member.epochs_run}" for member in card.members or (card,)]
     print(
-        f"{card.variant}: {card.parameters:,} parameters, best epoch {card.best_epoch} of {card.epochs_run}, "
+        f"{card.variant}: {card.parameters:,} parameters, best epoch {', '.join(kept)}, "
         f"valid balanced accuracy {card.valid_metrics['valid_balanced_accuracy']:.3f}"
     )
     if card.calibration:

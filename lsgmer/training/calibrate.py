@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from lsgmer.metrics import expected_calibration_error
+from lsgmer.model.ensemble import Model
 from lsgmer.model.logistic import softmax
-from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.train_card import Calibration
 from lsgmer.training.loader import Feeder
 
@@ -23,7 +23,7 @@ LARGEST = 20.0
 
 
 @torch.no_grad()
-def calibrate(model: LSGMER, valid: Feeder) -> Calibration:
+def calibrate(model: Model, valid: Feeder) -> Calibration:
     """Set the temperature of `model`, which is in eval mode, to the one with the lowest log loss on `valid`."""
     model.temperature_scale.fill_(1.0)
     logits = torch.cat([model(batch).logits.double().cpu() for batch, _ in valid.in_order()]).numpy()

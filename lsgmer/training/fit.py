@@ -12,8 +12,10 @@ from lsgmer.core.progress import track
 from lsgmer.core.records import MODALITIES, Modality, digest
 from lsgmer.core.source import library_versions
 from lsgmer.features.store import FeatureSplit
+from lsgmer.model.ensemble import Ensemble, Model
 from lsgmer.model.lsgmer import LSGMER
-from lsgmer.model.train_card import speaker_digest
+from lsgmer.model.train_card import Member, speaker_digest
+from lsgmer.training.calibrate import calibrate
 from lsgmer.training.launch import is_first
 from lsgmer.training.params import TrainingSections
 from lsgmer.training.trainer import History, Progress, Trainer
@@ -26,14 +28,25 @@ STATE_FORMAT = 1
 class Fitted:
     """A trained model at its best epoch, its metrics by epoch, its card's fields, and its scratch state."""
 
-    model: LSGMER
+    model: Model
     history: History
     card: dict[str, Any]
-    state: Path
+    states: tuple[Path, ...]
 
     def forget(self) -> None:
         """Remove the scratch state; call this once the stage's results are safely on disk."""
-        self.state.unlink(missing_ok=True)
+        for state in self.states:
+            state.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One member's finished training."""
+
+    trainer: Trainer
+    model: LSGMER
+    progress: Progress
+    state: Path
 
 
 def fit(
@@ -48,7 +61,8 @@ def fit(
     """Train LSGMER on `train`, select the epoch by `train.select` on `valid`, stop early.
 
     Randomness is drawn from (seed, epoch) and each epoch ends with a checkpoint under `scratch`, so that a
-    run that was killed resumes from there with bit-identical results.
+    run that was killed resumes from there with bit-identical results. With `train.members` above 1 that many models
+    are trained from successive seeds, and the result is their mean.
 
     Args:
         train: features of the training split.
@@ -56,11 +70,12 @@ def fit(
         params: the sections that training reads.
         modalities: what the model may read; those without features are left out.
         scratch: folder for the state that an interrupted run resumes from.
-        on_epoch: called with each epoch's metrics, including epochs that an earlier, killed run had finished.
+        on_epoch: called with each epoch's metrics, including epochs that an earlier, killed run had finished;
+            of an ensemble, each row has its `member`, from 0.
         root: what an encoder's folder is relative to, if layers of it should learn (default: the current folder).
 
     Returns:
-        The model of the best epoch, and what `checkpoint.save` writes with it.
+        The model of the best epoch, on the CPU in eval mode, and what `checkpoint.save` writes with it.
 
     Raises:
         LsgmerError: the two splits do not belong together, or have nothing that the model reads.
@@ -68,25 +83,69 @@ def fit(
     """
     check_parts(train, valid)
     chosen = tuple(name for name in MODALITIES if name in modalities and name in train.dimensions)
-    trainer = Trainer(train, valid, params, chosen, root or Path.cwd())
+    count = params.train.members
+    runs: list[_Run] = []
+    for member in range(count):
+        seed = params.runtime.seed + member
+        seeded = params.model_copy(update={"runtime": params.runtime.model_copy(update={"seed": seed})})
+        mark = f"member {member + 1} of {count}" if count > 1 else ""
+        extra = {"member": float(member)} if count > 1 else {}
+
+        def report(row: dict[str, float], extra: dict[str, float] = extra) -> None:
+            on_epoch(row | extra)
+
+        runs.append(_train(train, valid, seeded, chosen, scratch, report, root or Path.cwd(), mark))
+    first = runs[0]
+    model: Model = Ensemble([run.model for run in runs]).eval() if count > 1 else first.model
+    card = card_fields(train, valid, params, chosen, first.progress)
+    card |= {"learning": first.trainer.learning, "calibration": None}
+    if count > 1:
+        card |= {"members": tuple(map(_member, runs)), "valid_metrics": first.trainer.measure(model)}
+    if params.train.calibrate:
+        card["calibration"] = calibrate(model, first.trainer.valid)
+    history = [
+        row | ({"member": float(i)} if count > 1 else {}) for i, run in enumerate(runs) for row in run.progress.rows
+    ]
+    return Fitted(model.cpu(), history, card, tuple(run.state for run in runs))
+
+
+def _train(
+    train: FeatureSplit,
+    valid: FeatureSplit,
+    params: TrainingSections,
+    chosen: tuple[Modality, ...],
+    scratch: Path,
+    on_epoch: Callable[[dict[str, float]], None],
+    root: Path,
+    mark: str,
+) -> _Run:
+    """Train one model to its end; `mark` says which of several it is."""
+    trainer = Trainer(train, valid, params, chosen, root)
     key = digest([STATE_FORMAT, train.sha256, valid.sha256, params.sections(*SECTIONS), chosen, library_versions()])
-    state = scratch / "-".join(["fit", *chosen]) / f"{key[:16]}.safetensors"
+    folder = "-".join(["fit", *chosen, *mark.split()])
+    state = scratch / folder / f"{key[:16]}.safetensors"
     progress = trainer.restore(state)
     for row in progress.rows:
         on_epoch(row)
     if progress.epoch and is_first():
-        print(f"resuming after epoch {progress.epoch}", flush=True)
-    total, what = params.train.epochs, "+".join(chosen)
+        print(f"{mark}: resuming".removeprefix(": ") + f" after epoch {progress.epoch}", flush=True)
+    total, what = params.train.epochs, f"{'+'.join(chosen)} {mark}".rstrip()
     epochs = range(progress.epoch, total)
     for _ in track(epochs, total, f"train {what}", start=progress.epoch) if is_first() else epochs:
         if progress.epoch - 1 - progress.best_epoch >= params.train.patience:
             break
         on_epoch(trainer.epoch(progress))
         trainer.save(state, progress)
-    model, calibration = trainer.finish()
-    card = card_fields(train, valid, params, chosen, progress)
-    card |= {"learning": trainer.learning, "calibration": calibration}
-    return Fitted(model, progress.rows, card, state)
+    return _Run(trainer, trainer.finish(), progress, state)
+
+
+def _member(run: _Run) -> Member:
+    return Member(
+        seed=run.trainer.params.runtime.seed,
+        best_epoch=run.progress.best_epoch,
+        epochs_run=run.progress.epoch,
+        valid_metrics=_valid_metrics(run.progress),
+    )
 
 
 def check_parts(train: FeatureSplit, valid: FeatureSplit) -> None:
@@ -113,7 +172,6 @@ def card_fields(
     progress: Progress,
 ) -> dict[str, Any]:
     """Return TrainCard's fields, except those about the weights, which `checkpoint.save` adds."""
-    row = progress.rows[progress.best_epoch]
     return {
         "variant": "+".join(modalities),
         "labels": train.label_set,
@@ -124,9 +182,14 @@ def card_fields(
         "seed": params.runtime.seed,
         "best_epoch": progress.best_epoch,
         "epochs_run": progress.epoch,
-        "valid_metrics": {name: value for name, value in row.items() if name.startswith("valid_")},
+        "valid_metrics": _valid_metrics(progress),
         "split_counts": {"train": len(train), "valid": len(valid)},
         "seen_speakers": tuple(sorted({speaker_digest(s) for s in (*train.speakers, *valid.speakers)})),
         "versions": library_versions(),
         "normalise": train.normalise if "audio" in modalities else "none",
     }
+
+
+def _valid_metrics(progress: Progress) -> dict[str, float]:
+    row = progress.rows[progress.best_epoch]
+    return {name: value for name, value in row.items() if name.startswith("valid_")}

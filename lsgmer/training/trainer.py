@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +23,10 @@ from lsgmer.core.records import MIX, Modality
 from lsgmer.features.batch import Batch
 from lsgmer.features.store import FeatureSplit
 from lsgmer.metrics import balanced_accuracy, weighted_f1
+from lsgmer.model.ensemble import Model
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.objective import JointObjective, class_weights
 from lsgmer.model.pooling import WeightedLayers
-from lsgmer.model.train_card import Calibration
-from lsgmer.training.calibrate import calibrate
 from lsgmer.training.loader import Feeder, divide
 from lsgmer.training.lora import merge_lora
 from lsgmer.training.params import TrainingSections
@@ -104,19 +103,22 @@ class Trainer:
         progress.epoch += 1
         return row
 
-    def finish(self) -> tuple[LSGMER, Calibration | None]:
-        """Return the model of the best epoch, on the CPU, in eval mode, and its calibration if it should have one.
+    def finish(self) -> LSGMER:
+        """Return the model of the best epoch in eval mode, in full precision, as it is served.
 
         What lora learnt becomes part of the weights.
         """
-        model = self._bare()
+        model: LSGMER = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         model.load_state_dict(self.best)
         model.eval()
         for name, spec in self.learning.items():
             if spec.learns == "lora":
                 merge_lora(model.learning[name])
-        found = calibrate(model, self.valid) if self.params.train.calibrate else None
-        return model.cpu(), found
+        return model
+
+    def measure(self, model: Model) -> dict[str, float]:
+        """Return the validation metrics of `model`, computed by this process alone."""
+        return self._row([self._judge(model, *pair) for pair in self.valid.in_order()])
 
     def save(self, path: Path, progress: Progress) -> None:
         """Write all that a resumed run needs to `path`, atomically, as safetensors; delete older states there.
@@ -211,14 +213,21 @@ class Trainer:
     def _measure(self) -> dict[str, float]:
         """Return the validation split's loss, accuracy and balanced accuracy, and the metric that selects."""
         self.model.eval()
-        found: list[tuple[Any, float]] = []
-        for batch, labels in self.valid.in_order(self.rank, self.processes):
-            output = self.model(batch)
-            loss = float(self.objective(output, labels).total) * len(labels)
-            found.append((output.logits.argmax(-1).cpu().numpy(), loss))
+        mine = self.valid.in_order(self.rank, self.processes)
+        found = [self._judge(self.model, *pair) for pair in mine]
         shares = [found] if self.processes == 1 else gather_object([found])
         count = -(-len(self.valid.labels) // self.valid.batch_size)
-        batches = [shares[i % self.processes][i // self.processes] for i in range(count)]
+        return self._row([shares[i % self.processes][i // self.processes] for i in range(count)])
+
+    @torch.no_grad()
+    def _judge(self, model: torch.nn.Module, batch: Batch, labels: Tensor) -> tuple[Any, float]:
+        """Return a batch's predicted labels (B,) and its summed loss."""
+        output = model(batch)
+        loss = float(self.objective(output, labels).total) * len(labels)
+        return output.logits.argmax(-1).cpu().numpy(), loss
+
+    def _row(self, batches: Sequence[tuple[Any, float]]) -> dict[str, float]:
+        """Return the metrics of the validation split from what `_judge` found, in order."""
         guess, truth = np.concatenate([predicted for predicted, _ in batches]), self.valid.labels
         loss = sum(loss for _, loss in batches)
         row = {

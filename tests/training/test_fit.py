@@ -11,6 +11,7 @@ import torch
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import MODALITIES
+from lsgmer.inference.outputs import predict_split
 from lsgmer.model import checkpoint
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.train_card import speaker_digest
@@ -53,6 +54,45 @@ def test_the_metric_that_selects_is_a_parameter(tmp_path):
     assert chosen.card["best_epoch"] == scores.index(max(scores[2:]))
     assert chosen.card["valid_metrics"]["valid_weighted_f1"] == max(scores[2:])[0]
     assert [{k: v for k, v in row.items() if k != "valid_weighted_f1"} for row in chosen.history] == plain.history
+
+
+def test_the_mean_of_models_from_several_seeds(tmp_path):
+    """It is saved and loaded like one model, resumes to the same bits, and its probabilities are the members' mean."""
+    params = small_params("train.epochs=3", "train.members=3", "train.calibrate=false")
+    fitted = fit(TRAIN, VALID, params, MODALITIES, tmp_path / "a")
+    assert [member.seed for member in fitted.card["members"]] == [params.runtime.seed + i for i in range(3)]
+    assert [row["member"] for row in fitted.history] == [0] * 3 + [1] * 3 + [2] * 3
+    alone = [
+        fit(TRAIN, VALID, small_params("train.epochs=3", "train.calibrate=false", f"runtime.seed={seed}"), MODALITIES,
+            tmp_path / str(seed))
+        for seed in (member.seed for member in fitted.card["members"])
+    ]  # fmt: skip
+    assert all(same(weights(one), member.state_dict()) for one, member in zip(alone, fitted.model.members, strict=True))
+    outputs = predict_split(fitted.model, VALID, 8)
+    mean = np.mean([predict_split(one.model, VALID, 8).probabilities for one in alone], axis=0)
+    assert outputs.probabilities == pytest.approx(mean, abs=1e-6)
+    assert fitted.card["valid_metrics"]["valid_accuracy"] == (mean.argmax(1) == VALID.labels).mean()
+
+    checkpoint.save(tmp_path / "model", fitted.model, fitted.card)
+    loaded, card = checkpoint.load(tmp_path / "model")
+    assert same(weights(fitted), loaded.state_dict())
+    assert card.parameters == 3 * sum(parameter.numel() for parameter in alone[0].model.parameters())
+
+    def kill(row):
+        if row["member"] == 1 and row["epoch"] == 1:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fit(TRAIN, VALID, params, MODALITIES, tmp_path / "b", kill)
+    assert same(weights(fit(TRAIN, VALID, params, MODALITIES, tmp_path / "b")), weights(fitted))
+    fitted.forget()
+    assert not list((tmp_path / "a").rglob("*.safetensors"))
+
+
+def test_the_mean_of_models_has_a_temperature_of_its_own(tmp_path):
+    fitted = fit(TRAIN, VALID, small_params("train.epochs=2", "train.members=2"), MODALITIES, tmp_path)
+    assert fitted.card["calibration"].temperature == pytest.approx(float(fitted.model.temperature_scale))
+    assert all(float(member.temperature_scale) == 1 for member in fitted.model.members)
 
 
 def test_no_epoch_of_the_warm_up_is_chosen(tmp_path):
@@ -99,9 +139,9 @@ def test_a_state_of_other_params_or_data_is_not_taken_up(tmp_path):
 
 def test_a_finished_state_is_forgotten_only_when_told(tmp_path):
     fitted = fit(TRAIN, VALID, small_params(), MODALITIES, tmp_path)
-    assert fitted.state.is_file()
+    assert fitted.states[0].is_file()
     fitted.forget()
-    assert not fitted.state.exists()
+    assert not fitted.states[0].exists()
 
 
 def test_early_stopping(tmp_path):
