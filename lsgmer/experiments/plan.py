@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -155,7 +156,16 @@ class Plan(Section):
 def load_plan(root: Path) -> Plan:
     """Read experiments/params.yaml of the project at `root`. Raises ParamsError that names the key."""
     path = root / FOLDER / "params.yaml"
-    return parse(read_yaml(path), Plan, str(path))
+    plan = parse(read_yaml(path), Plan, str(path))
+    for name, source in plan.sources.items():
+        for key, value in (("corpus", source.corpus), ("params", source.params)):
+            if Path(value).is_absolute():
+                relative = Path(os.path.relpath(value, root.resolve())).as_posix()
+                raise ParamsError(
+                    f"{path}: sources.{name}.{key}: {value} is absolute, and {FOLDER}/dvc.yaml watches paths relative "
+                    f"to the project: write {relative}" + (", and so in its corpus.path" if key == "corpus" else "")
+                )
+    return plan
 
 
 def source_content(root: Path, source: Source) -> dict[str, Any]:

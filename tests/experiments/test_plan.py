@@ -98,6 +98,13 @@ def test_parameters_that_no_cell_reads_are_checked_before_any_cell_runs(content,
         check(root, plan, plan.cells())
 
 
+@pytest.mark.parametrize("key", ["corpus", "params"])
+def test_an_absolute_path_is_refused_with_the_relative_one(content, tmp_path, key):
+    content["sources"]["nemo"][key] = str(tmp_path.resolve() / "elsewhere")
+    with pytest.raises(ParamsError, match=rf"sources\.nemo\.{key}: .* is absolute, .*: write elsewhere"):
+        load_plan(write(tmp_path, content))
+
+
 def test_dvc_must_watch_the_corpus_that_is_read(content, tmp_path):
     content["sources"]["nemo"]["corpus"] = "data/elsewhere"
     root = write(tmp_path, content)
