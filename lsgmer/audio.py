@@ -8,16 +8,21 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import struct
+import mmap
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import soundfile
 
+from lsgmer import containers
 from lsgmer.core.errors import LsgmerError
-from lsgmer.core.records import Seconds
+from lsgmer.core.records import Record, Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +43,30 @@ FLOOR_DB = -120.0  # reported for digital silence, whose level is minus infinity
 SILENCE_DBFS = -60.0
 SILENCE_FRAME_S = 0.02
 CLIPPED = 0.999
+READ = "WAV, FLAC, OGG, Opus and MP3 are read"
+MOSTLY_CLIPPED = 0.5
+OVERLONG = 2.0
 BLOCK_FRAMES = 1 << 18
+UNKNOWN_FRAMES = 1 << 40  # libsndfile gives such a length to a FLAC whose header has none
+MAX_PEAK = 8.0  # lossy codecs and resampling overshoot 1, never by 18 dB
+MEANINGLESS = ("not finite", "out of range", "constant", "channels cancel out", "too long", "empty")
+CANCELLED = 1e-3  # of the channels' energy is left in their mean
 Samples = np.ndarray[Any, Any]
 
 
+class OutOfLimits(LsgmerError):
+    """Audio that can be read, and is unlike what the model was trained on: nothing should be concluded from it."""
+
+
 class AudioError(LsgmerError):
-    """Audio that cannot be used. `reason` is the message without the file's name, equal on every machine."""
+    """Audio that cannot be used. `reason` is the message without the file's name, equal on every machine.
+
+    `readable` is whether it was decoded: then its content is at fault, not its form.
+    """
 
     def __init__(self, source: Path | bytes, reason: str) -> None:
         self.reason = reason
+        self.readable = reason.partition(":")[0] in MEANINGLESS
         name = str(source) if isinstance(source, Path) else "audio"
         super().__init__(f"{name}: {reason}")
 
@@ -82,18 +102,46 @@ class _Reading:
     header_frames: int
 
 
-def decode(source: Path | bytes, start_s: Seconds | None = None, end_s: Seconds | None = None) -> Waveform:
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """An opened stream: the decoder, and how many frames it has (None: nobody knows before the end)."""
+
+    file: Any
+    length: int | None
+    spare: int
+
+    @property
+    def form(self) -> tuple[int, int]:
+        """Sample rate and channels."""
+        return self.file.samplerate, self.file.channels
+
+
+def decode(
+    source: Path | bytes, start_s: Seconds | None = None, end_s: Seconds | None = None, limit_s: Seconds | None = None
+) -> Waveform:
     """Return `source` (a file or a file's bytes) from `start_s` to `end_s` as mono, mean over the channels.
 
-    Raises AudioError where the audio is missing, undecodable, empty, truncated (fewer frames decode than
-    the header promises; detected for WAV, FLAC, OGG and MP3), not finite, or shorter than the cut.
+    Streams that were joined in one file are read one after another. Audio of more than `limit_s` is not decoded.
+
+    Raises AudioError where the audio is missing, undecodable, empty, truncated (fewer frames decode than the header
+    promises), longer than the limit, shorter than the cut, or has samples that mean nothing: see `unusable`.
     """
     try:
-        reading = _read(source, start_s, end_s)
+        reading = _read(source, start_s, end_s, limit_s)
         _check(reading)
     except _Unusable as error:
         raise AudioError(source, str(error)) from None
     return Waveform(_mono(reading.samples), reading.sample_rate)
+
+
+def form(source: Path | bytes) -> tuple[int, int]:
+    """Return the sample rate in Hz and the number of channels, from the header. Raises AudioError."""
+    try:
+        with ExitStack() as stack:
+            return _open(source, stack)[0].form
+    except (soundfile.LibsndfileError, _Unusable) as error:
+        reason = str(error) if isinstance(error, _Unusable) else f"undecodable: {_said(error)}; {READ}"
+        raise AudioError(source, reason) from None
 
 
 def resample(wave: Waveform, rate: int) -> Waveform:
@@ -110,7 +158,7 @@ def resample(wave: Waveform, rate: int) -> Waveform:
 def facts(path: Path, start_s: Seconds | None = None, end_s: Seconds | None = None) -> AudioFacts:
     """Return the facts of `path` between `start_s` and `end_s`. Never raises for bad audio: `error` says why."""
     try:
-        reading = _read(path, start_s, end_s)
+        reading = _read(path, start_s, end_s, None)
     except _Unusable as error:
         return AudioFacts(error=str(error))
     try:
@@ -132,46 +180,172 @@ def facts(path: Path, start_s: Seconds | None = None, end_s: Seconds | None = No
     )
 
 
+class AudioLimits(Record):
+    """What training demanded of its recordings: validation quarantines others, and predictions are refused for them.
+
+    Seconds, shares of all frames, Hz; the names are those of the section `validate` of params.yaml.
+    """
+
+    min_duration_s: Seconds
+    max_duration_s: Seconds
+    max_silence_share: float
+    max_clipping_share: float
+    min_sample_rate: int
+
+    def breaches(self, known: Mapping[str, Any]) -> dict[str, str]:
+        """Return what is wrong with audio of these facts (`sample_rate`, `duration_s`, ...), by the rule it breaks."""
+        rate, duration = known["sample_rate"], known["duration_s"]
+        silent, clipped = known["silence_share"], known["clipping_share"]
+        found = {}
+        if rate < self.min_sample_rate:
+            limit = f"validate.min_sample_rate ({self.min_sample_rate} Hz)"
+            found["sample_rate"] = f"sample rate {rate:.0f} Hz is under {limit}"
+        if duration < self.min_duration_s:
+            limit = f"validate.min_duration_s ({self.min_duration_s:g} s)"
+            found["duration"] = f"too short: {duration:.2f} s is under {limit}"
+        if duration > self.max_duration_s:
+            limit = f"validate.max_duration_s ({self.max_duration_s:g} s)"
+            found["duration"] = f"too long: {duration:.2f} s is over {limit}"
+        if silent > self.max_silence_share:
+            limit = f"validate.max_silence_share ({self.max_silence_share:g})"
+            found["silence"] = f"silent: {silent:.0%} of it is over {limit}"
+        if clipped > self.max_clipping_share:
+            limit = f"validate.max_clipping_share ({self.max_clipping_share:g})"
+            found["clipping"] = f"clipped: {clipped:.0%} of it is over {limit}"
+        return found
+
+    @property
+    def most_s(self) -> Seconds:
+        """How long audio may be to be predicted with a warning."""
+        return OVERLONG * self.max_duration_s
+
+    def check(self, wave: Waveform) -> tuple[str, ...]:
+        """Return warnings about audio that is a little outside; raise OutOfLimits, which names the limit, beyond that.
+
+        Longer audio, up to twice the limit, and clipped audio still carry an emotion. Audio that is silent, too short
+        or of too low a rate does not.
+        """
+        duration, levels = wave.duration_s, _levels(wave.samples, wave.sample_rate) if len(wave.samples) else {}
+        known = {"sample_rate": wave.sample_rate, "duration_s": duration, "silence_share": 1.0, "clipping_share": 0.0}
+        known |= levels
+        found = self.breaches(known)
+        tolerated = {"clipping"} if known["clipping_share"] <= MOSTLY_CLIPPED else set()
+        if self.max_duration_s < duration <= self.most_s:
+            tolerated.add("duration")
+        if refused := [reason for rule, reason in found.items() if rule not in tolerated]:
+            raise OutOfLimits(f"audio: {refused[0]}, which the training data obeyed: no emotion is estimated from it")
+        return tuple(f"audio: {reason}" for reason in found.values())
+
+
+def limits_in(validate: Mapping[str, Any]) -> AudioLimits:
+    """Return the limits among the values of a section `validate`."""
+    return AudioLimits.model_validate({name: validate[name] for name in AudioLimits.model_fields})
+
+
 class _Unusable(Exception):
     """Why audio cannot be used: `decode` turns it into an AudioError, `facts` into their `error`."""
 
 
-def _read(source: Path | bytes, start_s: Seconds | None, end_s: Seconds | None) -> _Reading:
+def _read(source: Path | bytes, start_s: Seconds | None, end_s: Seconds | None, limit_s: Seconds | None) -> _Reading:
     try:
-        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as stream:
-            declared = _declared_wav_frames(stream)
-            stream.seek(0)
-            with soundfile.SoundFile(stream) as file:
-                return _read_cut(file, declared, start_s, end_s)
+        with ExitStack() as stack:
+            opened = _open(source, stack)
+            forms = {part.form for part in opened}
+            if len(forms) > 1:
+                told = " and ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in sorted(forms))
+                raise _Unusable(f"undecodable: several recordings in one file, of {told}; separate them")
+            return _read_cut(opened, start_s, end_s, limit_s)
     except FileNotFoundError:
         raise _Unusable("missing: there is no such file") from None
     except IsADirectoryError:
         raise _Unusable("undecodable: this is a folder, not a file") from None
     except soundfile.LibsndfileError as error:
-        raise _Unusable(f"undecodable: {_said(error)}; WAV, FLAC, OGG, Opus and MP3 are read") from None
+        raise _Unusable(f"undecodable: {_said(error)}; {READ}") from None
     except OSError as error:
         raise _Unusable(f"unreadable: {error.strerror}") from None
 
 
-def _read_cut(file: Any, declared: int | None, start_s: Seconds | None, end_s: Seconds | None) -> _Reading:
-    """Read the cut from an open soundfile.SoundFile; `declared` corrects libsndfile's count of frames."""
-    rate: int = file.samplerate
-    length = int(file.frames) if declared is None else declared
+def _open(source: Path | bytes, stack: ExitStack) -> list[_Open]:
+    """Open every stream of `source`, to be closed by `stack`. A file that is one stream is not read into memory."""
+    if isinstance(source, bytes):
+        if not source:
+            raise _Unusable("empty: the file has no bytes")
+        view: Any = source
+        parts = containers.streams(source)
+    else:
+        stream = stack.enter_context(source.open("rb"))
+        size = os.fstat(stream.fileno()).st_size
+        if not size:
+            raise _Unusable("empty: the file has no bytes")
+        view = stack.enter_context(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        parts = _streams_of(source, size, source.stat().st_mtime_ns)
+    whole = len(parts) == 1 and not parts[0].start and not parts[0].prefix
+    opened = []
+    for part in parts:
+        given = io.BytesIO(source) if isinstance(source, bytes) else stack.enter_context(source.open("rb"))
+        content = given if whole else io.BytesIO(part.prefix + view[part.start : part.end])
+        file = stack.enter_context(soundfile.SoundFile(content))
+        if file.format == "MP3":
+            # An MP3 frame needs those before it; soundfile seeks after every block, and the decoder forgets them.
+            file._info.seekable = 0
+        known = int(file.frames) if part.frames is None else part.frames
+        opened.append(_Open(file, known if known < UNKNOWN_FRAMES else None, part.spare))
+    return opened
+
+
+@lru_cache(maxsize=16)
+def _streams_of(path: Path, size: int, changed_ns: int) -> tuple[containers.Stream, ...]:
+    """Return the streams of a file, once for all cuts of one recording."""
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        return containers.streams(view)
+
+
+def _read_cut(
+    opened: Sequence[_Open], start_s: Seconds | None, end_s: Seconds | None, limit_s: Seconds | None
+) -> _Reading:
+    """Read the cut from streams that follow one another."""
+    rate, channels = opened[0].form
+    lengths = [part.length for part in opened]
+    length = None if None in lengths else sum(cast(int, n) for n in lengths)
     try:
         first, last = _cut(length, rate, start_s, end_s)
-        if first:
-            file.seek(min(first, int(file.frames)))
-        return _Reading(_take(file, last - first), rate, last - first)
+        most = math.inf if limit_s is None else limit_s * rate
+        if last is not None and last - first > most:
+            raise _Unusable(f"too long: {(last - first) / rate:.1f} s, at most {limit_s:.0f} s are read")
+        blocks = [np.zeros((0, channels), np.float32)]
+        for part in opened:
+            skipped = first if part.length is None else min(first, part.length)
+            if skipped and not part.file.seekable():
+                _take(part, skipped, math.inf)
+            elif skipped:
+                part.file.seek(min(skipped, int(part.file.frames)))
+            first -= skipped
+            left = None if last is None else last - skipped
+            taken = _take(part, None if left is None else left, most)
+            most -= len(taken)
+            last = None if left is None else left - len(taken)
+            blocks.append(taken)
+            if last is not None and last <= 0:
+                break
     except soundfile.LibsndfileError as error:
         raise _Unusable(f"undecodable: {_said(error)}, after a good header") from None
+    samples = np.concatenate(blocks)
+    return _Reading(samples, rate, len(samples) if last is None or last <= opened[-1].spare else len(samples) + last)
 
 
-def _take(file: Any, count: int) -> Samples:
+def _take(part: _Open, count: int | None, most: float) -> Samples:
     """Return up to `count` frames, block by block, so that a header with a false length allocates no memory."""
-    blocks = [np.zeros((0, file.channels), np.float32)]
-    while count > 0 and len(block := file.read(min(count, BLOCK_FRAMES), dtype="float32", always_2d=True)):
+    blocks = [np.zeros((0, part.file.channels), np.float32)]
+    taken = 0
+    while count is None or taken < count:
+        size = BLOCK_FRAMES if count is None else min(count - taken, BLOCK_FRAMES)
+        block = part.file.read(size, dtype="float32", always_2d=True)
+        if not len(block):
+            break
         blocks.append(block)
-        count -= len(block)
+        taken += len(block)
+        if taken > most:
+            raise _Unusable(f"too long: over {most / part.file.samplerate:.0f} s, which is all that is read")
     return np.concatenate(blocks)
 
 
@@ -181,12 +355,14 @@ def _said(error: Any) -> str:
     return "no whole frame in it" if said.startswith("File does not exist") else said
 
 
-def _cut(length: int, rate: int, start_s: Seconds | None, end_s: Seconds | None) -> tuple[int, int]:
-    """Return the first frame and the one after the last."""
+def _cut(length: int | None, rate: int, start_s: Seconds | None, end_s: Seconds | None) -> tuple[int, int | None]:
+    """Return the first frame and the one after the last; None is the end of a recording of unknown length."""
     first = 0 if start_s is None else round(start_s * rate)
     last = length if end_s is None else round(end_s * rate)
-    if first < 0 or (end_s is not None and last <= first):
+    if first < 0 or (end_s is not None and last is not None and last <= first):
         raise _Unusable(f"cut: start {start_s} s and end {end_s} s enclose nothing")
+    if length is None or last is None:
+        return first, last
     if (first > 0 and first >= length) or last > length + CUT_TOLERANCE_S * rate:
         raise _Unusable(f"cut: from {start_s or 0} s to {end_s} s, but the recording is {length / rate:.2f} s long")
     return first, min(last, length)
@@ -198,29 +374,34 @@ def _check(reading: _Reading) -> None:
         raise _Unusable(f"truncated: the header promises {reading.header_frames} frames, {decoded} decode")
     if not decoded:
         raise _Unusable("empty: no frames")
-    if not np.isfinite(reading.samples).all():
-        raise _Unusable("not finite: some samples are NaN or infinite")
+    if reason := unusable(reading.samples):
+        raise _Unusable(reason)
 
 
-def _declared_wav_frames(stream: IO[bytes]) -> int | None:
-    """Return the frames that a RIFF/WAVE header promises; None for other formats or when it does not say.
+def unusable(samples: Samples) -> str | None:
+    """Return why samples (N, channels) mean nothing as sound, or None.
 
-    libsndfile silently lowers its own count to what a truncated file holds.
+    They are not finite, far out of range (integers that were written as floats), all equal, or the channels cancel.
     """
-    if (head := stream.read(12))[:4] != b"RIFF" or head[8:] != b"WAVE":
-        return None
-    block = 0
-    while len(chunk := stream.read(8)) == 8:
-        name, size = struct.unpack("<4sI", chunk)
-        if name == b"data":
-            # Programs that stream, and never come back to fill in the size, write 0 or one of the largest numbers.
-            return size // block if block and 0 < size < 0x7FFF_F000 else None
-        body = stream.read(size) if name == b"fmt " else b""
-        if name == b"fmt " and len(body) >= 16:
-            tag, block = struct.unpack_from("<H", body)[0], struct.unpack_from("<H", body, 12)[0]
-            if tag not in (1, 3, 6, 7, 0xFFFE):  # in compressed formats a block is more than one frame
-                return None
-        stream.seek(size % 2 + (0 if body else size), io.SEEK_CUR)
+    if not np.isfinite(samples).all():
+        return "not finite: some samples are NaN or infinite"
+    low, high = float(samples.min()), float(samples.max())
+    peak = max(-low, high)
+    if peak > MAX_PEAK:
+        return (
+            f"out of range: samples reach {peak:.6g}, and floats should lie in [-1, 1]; divide 16-bit values by 32768, "
+            "and export the recording again where they are no sound at all"
+        )
+    if len(samples) > 1 and low == high and low:
+        return f"constant: every sample is {low:.3g}, so there is no sound in it; export the recording again"
+    if samples.shape[1] > 1:
+        apart = float(np.square(samples, dtype=np.float64).mean())
+        mixed = float(np.square(_mono(samples), dtype=np.float64).mean())
+        if apart > 10 ** (SILENCE_DBFS / 10) and mixed < CANCELLED * apart:
+            return (
+                f"channels cancel out: their mean keeps {mixed / apart:.2%} of the energy, as where one is the other "
+                "inverted; export one channel"
+            )
     return None
 
 
@@ -233,7 +414,8 @@ def _levels(mono: Samples, rate: int) -> dict[str, float]:
     frame = max(1, round(SILENCE_FRAME_S * rate))
     power = np.square(mono, dtype=np.float64)
     edges = np.arange(0, len(mono), frame)
-    frames_power = np.add.reduceat(power, edges) / np.diff(np.append(edges, len(mono)))
+    swing = np.square(mono - mono.mean(dtype=np.float64))  # a constant offset is no sound
+    frames_power = np.add.reduceat(swing, edges) / np.diff(np.append(edges, len(mono)))
     peak = np.abs(mono)
     return {
         "rms_db": max(FLOOR_DB, 10 * math.log10(max(float(power.mean()), 1e-30))),

@@ -7,7 +7,6 @@ docs/decisions/0010-one-process.md has the numbers.
 from __future__ import annotations
 
 import asyncio
-import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +104,7 @@ class EmotionService:
         # Building a Bento imports this module; only here, to load the model, is torch needed.
         apply_environment()
         demand_own_code(ROOT)
+        from lsgmer.audio import OutOfLimits
         from lsgmer.inference.predictor import Input
         from lsgmer.inference.speakers import SpeakerLevels
         from lsgmer.registry.bento import Bundle
@@ -114,7 +114,7 @@ class EmotionService:
         self.levels = SpeakerLevels(bundle.card.speakers, 3600 * bundle.card.speaker_hours)
         pages.state.levels = self.levels
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
-        self.input = Input
+        self.input, self.out_of_limits = Input, OutOfLimits
 
     @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=Prediction)  # type: ignore[untyped-decorator]
     async def predict(
@@ -144,6 +144,8 @@ class EmotionService:
         loop = asyncio.get_running_loop()
         try:
             return (await loop.run_in_executor(self.worker, self._answer, item))[0]
+        except self.out_of_limits as error:
+            raise Refusal(422, str(error)) from error
         except LsgmerError as error:
             raise Refusal(400, str(error)) from error
 
@@ -156,28 +158,14 @@ def read_waveform(content: bytes) -> Waveform:
 
     The header is read first: a few MB of compressed silence can decode to many GB.
     """
-    import soundfile
-
-    from lsgmer.audio import decode
+    from lsgmer.audio import AudioError, decode, form
 
     if not content:
         raise Refusal(400, "audio: the file is empty")
     try:
-        header = soundfile.info(io.BytesIO(content))
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise Refusal(400, f"audio: cannot be decoded: {_reason(error)}; send WAV, FLAC, OGG, Opus or MP3") from error
-    if header.channels > MAX_CHANNELS or not 0 < header.samplerate <= MAX_SAMPLE_RATE:
-        raise Refusal(400, f"audio: {header.channels} channels at {header.samplerate} Hz is more than can be read")
-    if header.frames > MAX_AUDIO_S * header.samplerate:
-        raise Refusal(
-            400, f"audio: {header.frames / header.samplerate:.1f} s long, at most {MAX_AUDIO_S:.0f} s allowed"
-        )
-    try:
-        return decode(content)
-    except LsgmerError as error:
-        raise Refusal(400, str(error)) from error  # "audio: ..."
-
-
-def _reason(error: Exception) -> str:
-    """Return libsndfile's own message, without the object that Python read from."""
-    return str(error).rpartition(">: ")[2].rstrip(".")
+        rate, channels = form(content)
+        if channels > MAX_CHANNELS or not 0 < rate <= MAX_SAMPLE_RATE:
+            raise Refusal(422, f"audio: {channels} channels at {rate} Hz is more than can be read")
+        return decode(content, limit_s=MAX_AUDIO_S)
+    except AudioError as error:
+        raise Refusal(422 if error.readable else 400, str(error)) from error  # "audio: ..."

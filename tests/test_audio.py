@@ -85,6 +85,15 @@ def test_a_cut_is_a_slice(first: int, length: int) -> None:
     np.testing.assert_array_equal(cut.samples, whole.samples[first:last])
 
 
+def test_a_cut_of_an_mp3_is_a_slice_and_blocks_leave_no_seam() -> None:
+    content = encoded(tone(40), "MP3")
+    whole = decode(content).samples
+    with soundfile.SoundFile(io.BytesIO(content)) as file:
+        at_once = file.read(dtype="float32")
+    np.testing.assert_array_equal(whole, at_once)
+    np.testing.assert_array_equal(decode(content, 20.25, 20.75).samples, whole[324_000:332_000])
+
+
 @pytest.mark.parametrize(
     ("start_s", "end_s", "reason"),
     [
@@ -151,7 +160,7 @@ def test_a_flac_that_lies_about_its_length_reserves_no_memory() -> None:
     ("content", "reason"),
     [
         (b"this is a text file, whatever its name says\n", "undecodable"),
-        (b"", "undecodable"),
+        (b"", "empty"),
         (encoded(tone()[:0], "WAV"), "empty"),
         (encoded(np.full(100, np.nan, np.float32), "WAV", "FLOAT"), "not finite"),
     ],

@@ -145,7 +145,7 @@ def answers(workspace: Workspace, sources: Sequence[Query]) -> Iterator[dict[str
         errors: dict[int, str] = {}
         for i, source in enumerate(chunk):
             try:
-                inputs[i] = replace(_read(source), previous=earlier.get(start + i, ()))
+                inputs[i] = replace(_read(source, predictor), previous=earlier.get(start + i, ()))
                 predictor.used(inputs[i])
             except LsgmerError as error:
                 inputs.pop(i, None)
@@ -193,11 +193,12 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return flat | {f"p_{name}": value for name, value in row.get("probabilities", {}).items()}
 
 
-def _read(source: Query) -> Any:
+def _read(source: Query, predictor: Predictor) -> Any:
     from lsgmer.audio import decode
     from lsgmer.inference.predictor import Input
 
-    audio = decode(source.audio) if source.audio else None
+    most_s = predictor.limits.most_s if predictor.limits is not None else None
+    audio = decode(source.audio, limit_s=most_s) if source.audio else None
     return Input(audio=audio, text=source.text, speaker=source.speaker)
 
 
@@ -207,6 +208,6 @@ def _enrol(predictor: Predictor, sources: Sequence[Query], levels: SpeakerLevels
         if source.speaker is None or source.audio is None:
             continue
         with suppress(LsgmerError):  # an unreadable file is reported when it should be predicted
-            item = _read(source)
+            item = _read(source, predictor)
             predictor.used(item)
             predictor.enrol([item], levels)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from lsgmer.audio import Waveform
+from lsgmer.audio import AudioLimits, OutOfLimits, Waveform, unusable
 from lsgmer.core.device import choose_device
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import MODALITIES, Modality
@@ -26,6 +24,8 @@ from lsgmer.model.train_card import ENCODERS, TrainCard
 
 if TYPE_CHECKING:
     from lsgmer.encoders.build import AudioEncoder, TextEncoder
+
+BATCH_S = 240.0  # seconds of audio, padding included, that are encoded together
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,25 @@ class Predictor:
     """A model with its encoders, ready to predict. `load` builds one from a folder alone."""
 
     def __init__(
-        self, model: Model, card: TrainCard, encoders: dict[Modality, AudioEncoder | TextEncoder], version: str
+        self,
+        model: Model,
+        card: TrainCard,
+        encoders: dict[Modality, AudioEncoder | TextEncoder],
+        version: str,
+        limits: AudioLimits | None = None,
     ) -> None:
         self.model, self.card, self.encoders, self.version = model, card, encoders, version
+        self.limits = limits
 
     @classmethod
-    def load(cls, folder: Path, version: str, device: str = "auto", root: Path | None = None) -> Predictor:
+    def load(
+        cls,
+        folder: Path,
+        version: str,
+        device: str = "auto",
+        root: Path | None = None,
+        limits: AudioLimits | None = None,
+    ) -> Predictor:
         """Load the checkpoint in `folder` and the encoders its card names.
 
         Args:
@@ -64,6 +77,7 @@ class Predictor:
             version: the model version that predictions report.
             device: auto, cpu or cuda.
             root: where an encoder in a folder is looked for if it is not packed (default: the current folder).
+            limits: what audio must be like to be predicted; None: any that can be read.
 
         Raises:
             LsgmerError: something is missing or does not match the card.
@@ -78,7 +92,7 @@ class Predictor:
             for name, spec in card.encoders.items()
             if spec is not None
         }
-        return cls(model.to(place), card, encoders, version)
+        return cls(model.to(place), card, encoders, version, limits)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -86,15 +100,26 @@ class Predictor:
         return tuple(name for name in MODALITIES if name in self.encoders)
 
     def used(self, item: Input) -> tuple[Modality, ...]:
-        """Return the modalities of `item` that the model uses. Raises LsgmerError for none, or for unusable audio."""
+        """Return the modalities of `item` that the model uses.
+
+        Raises LsgmerError for none and for unusable audio, OutOfLimits for audio unlike any in training.
+        """
         if item.audio is not None:
-            _check_audio(item.audio)
+            self._check_audio(item.audio)
         given = {"audio": item.audio is not None, "text": item.words is not None}
         used = tuple(name for name in self.modalities if given[name])
         if not used:
             has = " and ".join(name for name, there in given.items() if there) or "nothing"
             raise LsgmerError(f"got {has}; this model reads {' or '.join(self.modalities)}: give at least one of them")
         return used
+
+    def _check_audio(self, wave: Waveform) -> tuple[str, ...]:
+        """Return warnings about `wave`. Raises LsgmerError for audio from which nothing can be concluded."""
+        if not len(wave.samples):
+            raise LsgmerError("audio: empty: no samples; give a recording of at least a few tenths of a second")
+        if reason := unusable(wave.samples[:, None]):
+            raise OutOfLimits(f"audio: {reason}")
+        return self.limits.check(wave) if self.limits is not None else ()
 
     @property
     def normalises(self) -> bool:
@@ -129,15 +154,15 @@ class Predictor:
 
         """
         used = [self.used(item) for item in items]
-        predictions = []
-        for start in range(0, len(items), batch_size):
-            part = slice(start, start + batch_size)
+        predictions: list[Prediction] = []
+        for part in _batches(items, batch_size):
             encoded = self._encode(items[part], used[part])
             normalised = [self._normalise(*pair, levels, learn) for pair in zip(encoded, items[part], strict=True)]
             features = [item for item, _ in normalised]
             outputs = collect_outputs([run_model(self.model, features)], [list(range(len(features)))], len(features))
             for i, (item, names) in enumerate(zip(items[part], used[part], strict=True)):
-                notes = {"context_used": self._context_used(item, names), **normalised[i][1]}
+                warnings = () if item.audio is None else self._check_audio(item.audio)
+                notes = {"context_used": self._context_used(item, names), "warnings": warnings, **normalised[i][1]}
                 predictions.append(self._prediction(outputs, i, names, notes))
         return predictions
 
@@ -213,8 +238,14 @@ class Predictor:
         )
 
 
-def _check_audio(wave: Waveform) -> None:
-    if not len(wave.samples):
-        raise LsgmerError("the audio is empty: no samples; give a recording of at least a few tenths of a second")
-    if not np.isfinite(wave.samples).all():
-        raise LsgmerError("the audio has samples that are not numbers (NaN or infinite); export the recording again")
+def _batches(items: Sequence[Input], size: int) -> Iterator[slice]:
+    """Yield slices of at most `size` items whose audio, padded to the longest, is at most BATCH_S."""
+    start, longest = 0, 0.0
+    for i, item in enumerate(items):
+        duration = 0.0 if item.audio is None else item.audio.duration_s
+        if i > start and (i - start == size or max(longest, duration) * (i - start + 1) > BATCH_S):
+            yield slice(start, i)
+            start, longest = i, 0.0
+        longest = max(longest, duration)
+    if items:
+        yield slice(start, len(items))

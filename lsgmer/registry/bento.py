@@ -25,11 +25,12 @@ SERVED = (
     *(f"lsgmer/core/{name}.py" for name in ("__init__", "device", "errors", "hashing", "paths", "process")),
     *(f"lsgmer/core/{name}.py" for name in ("records", "sections", "source")),
     "lsgmer/audio.py",
+    "lsgmer/containers.py",
     "lsgmer/metrics.py",
     "lsgmer/encoders",
     *(f"lsgmer/features/{name}.py" for name in ("__init__", "batch", "normalise")),
-    *(f"lsgmer/model/{name}.py" for name in ("__init__", "checkpoint", "divergence", "lsgmer", "params")),
-    *(f"lsgmer/model/{name}.py" for name in ("pooling", "train_card")),
+    *(f"lsgmer/model/{name}.py" for name in ("__init__", "checkpoint", "divergence", "ensemble")),
+    *(f"lsgmer/model/{name}.py" for name in ("lsgmer", "params", "pooling", "train_card")),
     "lsgmer/inference",
     *(f"lsgmer/evaluation/{name}.py" for name in ("__init__", "records")),
     *(f"lsgmer/registry/{name}.py" for name in ("__init__", "bento", "layout", "model_card")),
@@ -92,7 +93,7 @@ class Bundle:
         from lsgmer.inference.predictor import Predictor  # torch, which packaging does without
 
         set_threads(int(self.card.train.params["runtime"]["threads"]))
-        return Predictor.load(self.root / MODEL, self.tag)
+        return Predictor.load(self.root / MODEL, self.tag, limits=self.card.audio_limits)
 
 
 def code_to_serve(root: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from lsgmer.audio import AudioLimits
 from lsgmer.core.records import Record
 from lsgmer.core.source import SourceState
 from lsgmer.evaluation.records import GateDecision, Metrics
@@ -45,6 +46,7 @@ class ModelCard(Record):
     forced: Forced | None = None
     speakers: int = 0
     speaker_hours: float = 24.0
+    audio_limits: AudioLimits | None = None
 
 
 class PackageRecord(Record):

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from lsgmer.audio import limits_in
 from lsgmer.core.errors import PackagingRefused
 from lsgmer.core.hashing import dvc_md5, file_sha256
 from lsgmer.core.paths import Workspace
@@ -65,7 +66,8 @@ def collect(workspace: Workspace, params: PackageParams, forced: Forced | None) 
     _check_lock(workspace, lock)
     recorded = upstream(lock, "package")
     files["dvc.lock"] = dump_yaml(recorded)
-    files["params.yaml"] = dump_yaml(params_of(recorded))
+    ran_with = params_of(recorded)
+    files["params.yaml"] = dump_yaml(ran_with)
     lineage = Lineage(
         lock_sha256=_sha256(files["dvc.lock"]),
         params_sha256=_sha256(files["params.yaml"]),
@@ -88,6 +90,7 @@ def collect(workspace: Workspace, params: PackageParams, forced: Forced | None) 
         forced=forced,
         speakers=params.speakers,
         speaker_hours=params.speaker_hours,
+        audio_limits=limits_in(ran_with["validate"]) if "validate" in ran_with else None,
     )
     files["model_card.json"] = card.to_json().encode()
     return Papers(card, files)

@@ -10,6 +10,7 @@ from pydantic import (
     PositiveInt,
 )
 
+from lsgmer.audio import AudioLimits, limits_in
 from lsgmer.core.records import Seconds
 from lsgmer.core.sections import Part, Section, Sections, Share
 from lsgmer.manifests.params import CorpusContents, SplitParams
@@ -27,6 +28,11 @@ class ValidateParams(Section):
     min_split_share: Share
     max_rejected_share: Share
     processes: NonNegativeInt
+
+    @property
+    def audio_limits(self) -> AudioLimits:
+        """What recordings must be like; predictions obey the same."""
+        return limits_in(self.model_dump())
 
 
 class ValidationSections(Sections):

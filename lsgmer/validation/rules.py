@@ -134,37 +134,17 @@ def _content_rules() -> tuple[_Given, ...]:
 
 
 def _level_rules(params: ValidateParams) -> tuple[_Given, ...]:
-    between = "ExpectColumnValuesToBeBetween"
+    between, limits = "ExpectColumnValuesToBeBetween", params.audio_limits
     low, high = params.min_duration_s, params.max_duration_s
-    return (
-        (
-            "sample_rate",
-            between,
-            {"column": "sample_rate", "min_value": params.min_sample_rate},
-            lambda row: f"sample rate {row['sample_rate']:.0f} Hz is under validate.min_sample_rate",
-        ),
-        (
-            "duration",
-            between,
-            {"column": "duration_s", "min_value": low, "max_value": high},
-            lambda row: (
-                f"too short: {row['duration_s']:.2f} s is under validate.min_duration_s"
-                if row["duration_s"] < low
-                else f"too long: {row['duration_s']:.2f} s is over validate.max_duration_s"
-            ),
-        ),
-        (
-            "silence",
-            between,
-            {"column": "silence_share", "max_value": params.max_silence_share},
-            lambda row: f"silent: {row['silence_share']:.0%} of it is over validate.max_silence_share",
-        ),
-        (
-            "clipping",
-            between,
-            {"column": "clipping_share", "max_value": params.max_clipping_share},
-            lambda row: f"clipped: {row['clipping_share']:.0%} of it is over validate.max_clipping_share",
-        ),
+    bounds: dict[str, dict[str, Any]] = {
+        "sample_rate": {"column": "sample_rate", "min_value": params.min_sample_rate},
+        "duration": {"column": "duration_s", "min_value": low, "max_value": high},
+        "silence": {"column": "silence_share", "max_value": params.max_silence_share},
+        "clipping": {"column": "clipping_share", "max_value": params.max_clipping_share},
+    }
+    return tuple(
+        (rule, between, arguments, lambda row, rule=rule: limits.breaches(row)[rule])
+        for rule, arguments in bounds.items()
     )
 
 

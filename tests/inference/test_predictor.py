@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,15 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsgmer.audio import Waveform
+from lsgmer.audio import OutOfLimits, Waveform, decode, facts
 from lsgmer.core.device import choose_device
 from lsgmer.core.errors import LsgmerError
 from lsgmer.features.batch import collate
 from lsgmer.inference.outputs import consistency, predict_split
-from lsgmer.inference.predictor import Input, Predictor
+from lsgmer.inference.predictor import BATCH_S, Input, Predictor, _batches
 from lsgmer.model import checkpoint
+from lsgmer.params import load_params
 from tests.support import synthetic
 from tests.support.builders import RATE, World, build_world, extract, random_model
+from tests.support.faults import FAULTS
+from tests.support.synthetic import ROOT
 
 WORDS = "glad you came home"
 
@@ -126,8 +129,8 @@ def test_one_answer_is_complete(world):
     [
         (Input(), "got nothing; this model reads audio or text"),
         (Input(text="  "), "got nothing"),
-        (Input(Waveform(np.zeros(0, np.float32), RATE)), "the audio is empty"),
-        (Input(Waveform(np.array([0.0, np.nan], np.float32), RATE)), "not numbers"),
+        (Input(Waveform(np.zeros(0, np.float32), RATE)), "audio: empty"),
+        (Input(Waveform(np.array([0.0, np.nan], np.float32), RATE)), "audio: not finite"),
     ],
 )
 def test_bad_input_is_refused_with_the_reason_and_the_next_is_answered(world, item, reason):
@@ -136,6 +139,50 @@ def test_bad_input_is_refused_with_the_reason_and_the_next_is_answered(world, it
         ready.predict([item])
     assert ready.predict([Input(text=WORDS)])[0].modalities == ("text",)
     assert ready.predict([]) == []
+
+
+LIMITS = load_params(ROOT / "params.yaml").validate_.audio_limits
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_has_the_same_reason_in_validation_and_in_prediction(world, tmp_path, name):
+    content, reason = FAULTS[name]
+    path = tmp_path / "x.wav"
+    path.write_bytes(content)
+    known = facts(path)
+    assert reason in (known.error or next(iter(LIMITS.breaches(asdict(known)).values())))
+    ready = predictor(world)
+    ready.limits = LIMITS
+    with pytest.raises(LsgmerError) as refused:
+        ready.predict([Input(decode(path))])
+    assert reason in str(refused.value)
+
+
+def test_audio_a_little_outside_the_limits_is_answered_with_a_warning(world):
+    ready = predictor(world)
+    ready.limits = LIMITS.model_copy(update={"max_duration_s": 0.6, "max_clipping_share": 0.01})
+    loud = np.sign(np.random.default_rng(1).normal(size=RATE)).astype(np.float32)
+    speech = 0.1 * np.random.default_rng(2).normal(size=RATE).astype(np.float32)
+    loud[RATE // 4 :] = speech[RATE // 4 :]
+    (found,) = ready.predict([Input(Waveform(loud, RATE))])
+    assert [warning.split(" is over")[0] for warning in found.warnings] == [
+        "audio: too long: 1.00 s",
+        "audio: clipped: 25% of it",
+    ]
+    (fine,) = ready.predict([Input(Waveform(speech[: RATE // 2], RATE))])
+    assert fine.warnings == ()
+    with pytest.raises(OutOfLimits, match="too long: 2"):
+        ready.predict([Input(Waveform(np.tile(speech, 2), RATE))])
+
+
+@given(st.lists(st.floats(0, 100), max_size=40), st.integers(1, 16))
+def test_batches_are_in_order_and_bounded(durations, size):
+    items = [Input(Waveform(np.zeros(round(duration * 10), np.float32), 10)) for duration in durations]
+    found = [list(range(len(items)))[part] for part in _batches(items, size)]
+    assert [i for part in found for i in part] == list(range(len(items)))
+    for part in found:
+        longest = max(items[i].audio.duration_s for i in part)
+        assert len(part) == 1 or (len(part) <= size and longest * len(part) <= BATCH_S)
 
 
 def test_packed_encoders_are_used_before_the_source(world, tmp_path):

@@ -16,6 +16,7 @@ from lsgmer.audio import decode
 from lsgmer.encoders.context import Earlier
 from lsgmer.inference.predictor import Input, Predictor
 from lsgmer.inference.speakers import SpeakerLevels
+from tests.support.faults import FAULTS
 from tests.support.server import Served
 
 WORDS = "I cannot believe you did that"
@@ -66,11 +67,12 @@ def test_a_request_id_is_echoed_and_else_made(served: Served) -> None:
 REFUSED = {
     "neither": ({}, 400, "neither audio nor text"),
     "blank": ({"data": {"text": "  \n"}}, 400, "neither audio nor text"),
-    "text as audio": (audio(b"no audio at all\n", "x.txt"), 400, "audio: cannot be decoded"),
+    "text as audio": (audio(b"no audio at all\n", "x.txt"), 400, "audio: undecodable"),
     "empty file": (audio(b""), 400, "audio: the file is empty"),
     "cut short": (audio(tone(kind="WAV")[:9000], "x.wav"), 400, "audio:"),
-    "61 s": (audio(tone(61, rate=8000)), 400, "at most 60 s"),
-    "9 channels": (audio(tone(0.1, channels=9, kind="WAV")), 400, "9 channels"),
+    "61 s": (audio(tone(61, rate=8000)), 422, "at most 60 s"),
+    "9 channels": (audio(tone(0.1, channels=9, kind="WAV")), 422, "9 channels"),
+    **{name: (audio(content, "x.wav"), 422, reason) for name, (content, reason) in FAULTS.items()},
     "too big": (audio(b"\0" * (25 * 2**20 + 1)), 413, "at most 25"),
     "long text": ({"data": {"text": "a" * 10_001}}, 413, "text: 10001 characters"),
     "other field": ({"files": {"file": ("x.flac", b"1")}}, 400, "unknown field(s) file"),

@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from lsgmer.core.hashing import dvc_md5, file_sha256
 from lsgmer.core.paths import Workspace
+from lsgmer.core.sections import read_yaml
 from lsgmer.encoders.build import build_audio, build_text
 from lsgmer.evaluation.records import GateDecision, Metrics, RuleResult
 from lsgmer.metrics import Interval, ModelMetrics
@@ -103,8 +104,9 @@ def write_lock(workspace: Workspace) -> None:
         out = {"path": f"data/{name}", "hash": "md5", "md5": dvc_md5(workspace.data(name))}
         return {"cmd": f"python -m lsgmer.{name}", "deps": [{"path": dep} for dep in deps], "outs": [out]}
 
+    validate = read_yaml(workspace.params)["validate"]
     stages = {
-        "validate": stage("validate"),
+        "validate": {**stage("validate"), "params": {"params.yaml": {"validate": validate}}},
         "train": stage("train", "data/validate"),
         "evaluate": stage("evaluate", "data/train"),
         "gate": stage("gate", "data/evaluate", "data/train"),

@@ -242,7 +242,7 @@ def test_too_many_lost_rows_are_refused_and_a_good_run_clears_the_report(corpus)
     corpus.rows["bad"] = corpus.rows["u06"] | {"id": "bad", "emotion": "bored"}
     message, report = corpus.refusal("validate.max_rejected_share=0.05")
     assert broken(report, "critical") == {"rejected_share"}
-    for said in ("2 of 37 rows", "u05 (undecodable", "unknown emotion 'bored'", "raise validate.max_rejected_share"):
+    for said in ("2 of 37 rows", "u05 (empty", "unknown emotion 'bored'", "raise validate.max_rejected_share"):
         assert said in message
     assert set(corpus.quarantine(corpus.workspace.reports)) == {"u05"}
     corpus.path("u05").write_bytes(kept)
