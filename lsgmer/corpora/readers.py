@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lsgmer.core.errors import LsgmerError
-from lsgmer.corpora import cremad, emodb, iemocap, meld, table
-from lsgmer.corpora.params import CorpusParams
+from lsgmer.corpora import filenames, iemocap, meld, table
+from lsgmer.corpora.params import FILENAMES, CorpusParams
 from lsgmer.manifests.utterance import CorpusReading
 
 Reader = Callable[[CorpusParams, Path], CorpusReading]
@@ -17,8 +17,7 @@ CORPORA: dict[str, Reader] = {
     "table": table.read,
     "iemocap": iemocap.read,
     "meld": meld.read,
-    "emodb": emodb.read,
-    "cremad": cremad.read,
+    **dict.fromkeys(FILENAMES, filenames.read),
 }
 
 

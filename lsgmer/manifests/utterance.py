@@ -61,9 +61,11 @@ class CorpusReading:
     notes: tuple[Note, ...] = ()
 
 
-LEFT_OUT = "is left out by corpus.label_map"  # ends the reason of every row left out on purpose
+# These end the reason of every row left out on purpose.
+LEFT_OUT = "is left out by corpus.label_map"
+LEFT_OUT_CODE = "is left out by corpus.files.codes"
 
 
 def is_left_out(row: RejectedRow) -> bool:
-    """Return whether corpus.label_map leaves the row out on purpose, which is not a defect of the corpus."""
-    return row.reason.endswith(LEFT_OUT)
+    """Return whether the parameters leave the row out on purpose, which is not a defect of the corpus."""
+    return row.reason.endswith((LEFT_OUT, LEFT_OUT_CODE))

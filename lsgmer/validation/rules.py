@@ -77,7 +77,7 @@ def kept_rules(split: str) -> tuple[Rule, ...]:
     """Return what is expected of the rows that are kept, all together (the frame of `frame.add_reach`).
 
     `split` is manifest.split. An official partition is not ours to change, so the speakers and recordings that its
-    splits share are warnings.
+    splits share are warnings. Nor can one or two speakers be divided, where what was said decides (`text`).
     """
     repeated = "fine where the corpus repeats its sentences; otherwise text may be learnt"
     text = _one_split("text", "warning", repeated, "id")
@@ -92,6 +92,13 @@ def kept_rules(split: str) -> tuple[Rule, ...]:
         )
     apart = "correct the split column, or set manifest.split to speaker"
     copied = "keep one copy of each recording, or put all copies into one split"
+    if split == "text":
+        shared = "too few speakers to divide by; numbers are not speaker-independent"
+        return (
+            _one_split("speaker", "warning", shared, "speaker"),
+            _one_split("audio", "critical", copied, "id"),
+            _one_split("text", "critical", "this is a fault of lsgmer, not of the data", "id"),
+        )
     rules = [_one_split("speaker", "critical", apart, "speaker"), _one_split("audio", "critical", copied, "id"), text]
     if split == "session":
         rules.insert(1, _one_split("session", "critical", "correct the session column", "session"))
