@@ -28,7 +28,7 @@ SERVED = (
     "lsgmer/metrics.py",
     "lsgmer/encoders",
     *(f"lsgmer/features/{name}.py" for name in ("__init__", "batch", "normalise")),
-    *(f"lsgmer/model/{name}.py" for name in ("__init__", "checkpoint", "divergence", "lsgmer", "params")),
+    *(f"lsgmer/model/{name}.py" for name in ("__init__", "checkpoint", "divergence", "ensemble", "lsgmer", "params")),
     *(f"lsgmer/model/{name}.py" for name in ("pooling", "train_card")),
     "lsgmer/inference",
     *(f"lsgmer/evaluation/{name}.py" for name in ("__init__", "records")),
