@@ -9,7 +9,7 @@ import hashlib
 import io
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -39,6 +39,10 @@ SILENCE_DBFS = -60.0
 SILENCE_FRAME_S = 0.02
 CLIPPED = 0.999
 BLOCK_FRAMES = 1 << 18
+CANCEL, DIFFER = (
+    -0.5,
+    0.2,
+)  # below these, what `_mixing` measures is worth a look
 Samples = np.ndarray[Any, Any]
 
 
@@ -55,9 +59,11 @@ class AudioError(LsgmerError):
 class AudioFacts:
     """What is known about one utterance's audio, after its cut; None where it could not be determined.
 
-    Frames count per channel. `sha256` is of the decoded samples and their rate, so that a copy in another
-    container is still a copy. `rms_db` and the silence threshold are relative to full scale; `peak` is in
-    [0, 1]; the shares are of all frames. `error` is why the audio cannot be used, or None.
+    Frames count per channel. `sha256` is of the decoded samples and their rate, so that a copy in another container is
+    still a copy. Of one channel they are the facts of a recording of that channel alone, but `channels` counts those of
+    the file. `mixing` says what is lost where several are mixed: "cancel" where they cancel out, "differ" where they
+    have little in common, as with a person on each. `rms_db` and the silence threshold are relative to full scale;
+    `peak` is in [0, 1]; the shares are of all frames. `error` is why the audio cannot be used, or None.
     """
 
     sample_rate: int | None = None
@@ -71,25 +77,29 @@ class AudioFacts:
     silence_share: float | None = None
     sha256: str | None = None
     error: str | None = None
+    mixing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Samples (N, channels) as read, and how many frames the header promised within the cut."""
+    """Samples (N, channels) as read, or (N, 1) of one channel; the frames that the header promised within the cut."""
 
     samples: Samples
     sample_rate: int
     header_frames: int
+    channels: int
 
 
-def decode(source: Path | bytes, start_s: Seconds | None = None, end_s: Seconds | None = None) -> Waveform:
-    """Return `source` (a file or a file's bytes) from `start_s` to `end_s` as mono, mean over the channels.
+def decode(
+    source: Path | bytes, start_s: Seconds | None = None, end_s: Seconds | None = None, channel: int | None = None
+) -> Waveform:
+    """Return `source` (a file or a file's bytes) from `start_s` to `end_s` as mono: one channel, or the mean over all.
 
-    Raises AudioError where the audio is missing, undecodable, empty, truncated (fewer frames decode than
-    the header promises; detected for WAV, FLAC, OGG and MP3), not finite, or shorter than the cut.
+    Raises AudioError where there is no such channel, or the audio is missing, undecodable, empty, truncated (fewer
+    frames decode than the header promises; detected for WAV, FLAC, OGG and MP3), not finite, or shorter than the cut.
     """
     try:
-        reading = _read(source, start_s, end_s)
+        reading = _read(source, start_s, end_s, channel)
         _check(reading)
     except _Unusable as error:
         raise AudioError(source, str(error)) from None
@@ -107,10 +117,15 @@ def resample(wave: Waveform, rate: int) -> Waveform:
     return Waveform(samples.numpy(), rate)
 
 
-def facts(path: Path, start_s: Seconds | None = None, end_s: Seconds | None = None) -> AudioFacts:
-    """Return the facts of `path` between `start_s` and `end_s`. Never raises for bad audio: `error` says why."""
+def facts(
+    path: Path, start_s: Seconds | None = None, end_s: Seconds | None = None, channel: int | None = None
+) -> AudioFacts:
+    """Return the facts of `path` between `start_s` and `end_s`, of one channel or of all, mixed.
+
+    Never raises for bad audio: `error` says why.
+    """
     try:
-        reading = _read(path, start_s, end_s)
+        reading = _read(path, start_s, end_s, channel)
     except _Unusable as error:
         return AudioFacts(error=str(error))
     try:
@@ -122,12 +137,13 @@ def facts(path: Path, start_s: Seconds | None = None, end_s: Seconds | None = No
     known = _levels(mono, reading.sample_rate) if len(mono) and np.isfinite(mono).all() else {}
     return AudioFacts(
         sample_rate=reading.sample_rate,
-        channels=reading.samples.shape[1],
+        channels=reading.channels,
         header_frames=reading.header_frames,
         decoded_frames=len(mono),
         duration_s=len(mono) / reading.sample_rate,
         sha256=_content_sha256(reading),
         error=error_text,
+        mixing=_mixing(reading.samples) if known else None,
         **known,
     )
 
@@ -136,13 +152,13 @@ class _Unusable(Exception):
     """Why audio cannot be used: `decode` turns it into an AudioError, `facts` into their `error`."""
 
 
-def _read(source: Path | bytes, start_s: Seconds | None, end_s: Seconds | None) -> _Reading:
+def _read(source: Path | bytes, start_s: Seconds | None, end_s: Seconds | None, channel: int | None = None) -> _Reading:
     try:
         with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as stream:
             declared = _declared_wav_frames(stream)
             stream.seek(0)
             with soundfile.SoundFile(stream) as file:
-                return _read_cut(file, declared, start_s, end_s)
+                return _of_channel(_read_cut(file, declared, start_s, end_s), channel)
     except FileNotFoundError:
         raise _Unusable("missing: there is no such file") from None
     except IsADirectoryError:
@@ -161,9 +177,22 @@ def _read_cut(file: Any, declared: int | None, start_s: Seconds | None, end_s: S
         first, last = _cut(length, rate, start_s, end_s)
         if first:
             file.seek(min(first, int(file.frames)))
-        return _Reading(_take(file, last - first), rate, last - first)
+        return _Reading(_take(file, last - first), rate, last - first, int(file.channels))
     except soundfile.LibsndfileError as error:
         raise _Unusable(f"undecodable: {_said(error)}, after a good header") from None
+
+
+def _of_channel(reading: _Reading, channel: int | None) -> _Reading:
+    if channel is None:
+        return reading
+    if not 0 <= channel < reading.channels:
+        has = (
+            "1 channel, number 0"
+            if reading.channels == 1
+            else f"{reading.channels} channels, 0 to {reading.channels - 1}"
+        )
+        raise _Unusable(f"channel: there is no channel {channel}; the recording has {has}")
+    return replace(reading, samples=reading.samples[:, channel : channel + 1])
 
 
 def _take(file: Any, count: int) -> Samples:
@@ -227,6 +256,22 @@ def _declared_wav_frames(stream: IO[bytes]) -> int | None:
 def _mono(samples: Samples) -> Samples:
     """Return the mean over the channels, (N,) float32, of samples (N, channels)."""
     return samples[:, 0] if samples.shape[1] == 1 else cast(Samples, samples.mean(axis=1, dtype=np.float32))
+
+
+def _mixing(samples: Samples) -> str | None:
+    """Return what mixing samples (N, C) loses, None for nothing or one channel.
+
+    The mix has the share r of the channels' mean power: 1 where they are alike, 1 / C where they have nothing in common
+    or only one is not silent, 0 where they cancel out. (r - 1 / C) / (1 - 1 / C) is the mean correlation where all are
+    equally loud.
+    """
+    count = samples.shape[1]
+    power = float(np.square(samples, dtype=np.float64).mean())
+    if count == 1 or power < 10 ** (SILENCE_DBFS / 10):
+        return None
+    alike = 1 / count
+    kept = (float(np.square(_mono(samples), dtype=np.float64).mean()) / power - alike) / (1 - alike)
+    return "cancel" if kept < CANCEL else "differ" if kept < DIFFER else None
 
 
 def _levels(mono: Samples, rate: int) -> dict[str, float]:

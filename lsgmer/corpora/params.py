@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from lsgmer.core.records import Labels
+from lsgmer.core.records import Labels, channel_number
 from lsgmer.core.sections import Section, Share
 from lsgmer.manifests.params import CorpusContents, ManifestParams
 
@@ -42,6 +42,7 @@ class ColumnParams(Section):
     sex: str | None = None
     start_s: str | None = None
     end_s: str | None = None
+    channel: str | None = None
     split: str | None = None
     tags: str | None = None
 
@@ -147,7 +148,8 @@ class CorpusParams(CorpusContents):
     makes: ["sample"] for the sample corpus, [] for any other. `table` and `columns` apply to corpora that are a table,
     `files` to those that are read by their file names, `clips` to MELD (where its audio comes from; none: text only)
     and `by_plurality` to IEMOCAP (the evaluators' word: the word that an undecided turn gets). With `features_only` a
-    table's row needs neither audio nor text: its features are precomputed.
+    table's row needs neither audio nor text: its features are precomputed. `channel` is the one that is read of
+    recordings with several (0, 1, ..., left or right; null: all are mixed), unless a table's row names its own.
     """
 
     name: Literal[
@@ -157,9 +159,15 @@ class CorpusParams(CorpusContents):
     table: str | None = None
     columns: ColumnParams | None = None
     files: FilesParams | None = None
+    channel: NonNegativeInt | None = None
     clips: Literal["none", "wav", "mp4"] | None = None
     by_plurality: dict[str, str] = Field(default_factory=dict)
     label_map: dict[str, str | None]
+
+    @field_validator("channel", mode="before")
+    @classmethod
+    def _numbered(cls, value: object) -> object:
+        return None if value is None else channel_number(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> CorpusParams:

@@ -34,7 +34,7 @@ NUMBERS = (
     "clipping_share",
     "silence_share",
 )
-DERIVED = ("sha256", "content", "decode_error", "cut_error", "text_damage")
+DERIVED = ("sha256", "content", "decode_error", "cut_error", "text_damage", "mixing")
 SHOWN = 40  # how many characters of damaged text a reason quotes
 
 
@@ -44,7 +44,7 @@ def audio_facts(utterances: Sequence[Utterance], root: Path, processes: int) -> 
     Uses `processes` processes, 0 for every core, and shows progress. Raises LsgmerError when a worker dies.
     """
     spoken = [u for u in utterances if u.audio is not None]
-    jobs = [(root / str(u.audio), u.start_s, u.end_s) for u in spoken]
+    jobs = [(root / str(u.audio), u.start_s, u.end_s, u.channel) for u in spoken]
     found = track(_read_all(jobs, min(processes or cores(), len(jobs))), len(jobs), "audio facts")
     return {utterance.id: fact for utterance, fact in zip(spoken, found, strict=True)}
 
@@ -53,6 +53,7 @@ def to_frame(utterances: Sequence[Utterance], known: Mapping[str, AudioFacts]) -
     """Return one row per utterance: its fields, its facts (missing without audio), and what is wrong with it.
 
     `content` is audio or else text; `decode_error`, `cut_error` and `text_damage` say why, or are missing.
+    `mixing` says what mixing the channels loses.
     """
     rows = []
     for utterance in utterances:
@@ -124,7 +125,7 @@ def text_damage(text: str) -> str | None:
     return None
 
 
-Job = tuple[Path, float | None, float | None]
+Job = tuple[Path, float | None, float | None, int | None]
 
 
 def _facts(job: Job) -> AudioFacts:

@@ -70,6 +70,7 @@ def row_rules(params: ValidateParams, labels: Labels) -> tuple[Rule, ...]:
         ),
         *(_row_rule(*given, aside) for given in _content_rules()),
         *(_row_rule(*given, aside) for given in _level_rules(params)),
+        *_channel_rules(),
     )
 
 
@@ -125,6 +126,20 @@ def group_rules(params: ValidateParams) -> tuple[Rule, ...]:
     )
 
 
+def _channel_rules() -> tuple[Rule, ...]:
+    """Return what is expected of recordings with several channels of which none is named."""
+    choose = "name the one to read in corpus.channel, or in a column of the table (corpus.columns.channel)"
+    said = {
+        "cancel": f"mixed to mono, their channels cancel out; {choose}",
+        "differ": f"their channels have little in common, as with a person on each, or one is silent; {choose}",
+    }
+    kind = "ExpectColumnValuesToNotBeInSet"
+    return tuple(
+        Rule(f"channels_{word}", kind, {"column": "mixing", "value_set": [word]}, "warning", remedy)
+        for word, remedy in said.items()
+    )
+
+
 _Given = tuple[str, str, Mapping[str, Any], Callable[[Row], str]]
 
 
@@ -164,7 +179,10 @@ def _level_rules(params: ValidateParams) -> tuple[_Given, ...]:
             "silence",
             between,
             {"column": "silence_share", "max_value": params.max_silence_share},
-            lambda row: f"silent: {row['silence_share']:.0%} of it is over validate.max_silence_share",
+            lambda row: (
+                f"silent: {row['silence_share']:.0%} of it is over validate.max_silence_share"
+                + ("; mixed, its channels cancel out: name one (corpus.channel)" if row["mixing"] == "cancel" else "")
+            ),
         ),
         (
             "clipping",
