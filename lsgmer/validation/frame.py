@@ -22,7 +22,10 @@ from lsgmer.manifests.utterance import Utterance
 CHUNK = 8  # files per message to a worker
 DIGITS = 6  # the last bits of a mean differ between processors
 ROUNDED = ("rms_db", "peak", "clipping_share", "silence_share")
-COLUMNS = ("id", "speaker", "session", "dialogue", "sex", "split", "emotion", "audio", "start_s", "end_s", "text")
+COLUMNS = (
+    *("id", "speaker", "session", "dialogue", "sex", "split", "emotion"),
+    *("audio", "start_s", "end_s", "channel", "text"),
+)
 NUMBERS = (
     "sample_rate",
     "channels",
@@ -66,13 +69,14 @@ def to_frame(utterances: Sequence[Utterance], known: Mapping[str, AudioFacts]) -
         row["text_damage"] = text_damage(utterance.text) if utterance.text else None
         rows.append(row)
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *NUMBERS, *DERIVED, "error"])
-    return frame.astype({name: "float64" for name in (*NUMBERS, "start_s", "end_s")})
+    return frame.astype({name: "float64" for name in (*NUMBERS, "start_s", "end_s", "channel")})
 
 
 def add_reach(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with, for each row, in how many splits its speaker, session, dialogue, audio and words occur.
 
-    Missing where the row has none. Words are compared ignoring case and spacing.
+    Missing where the row has none. Words are compared ignoring case and spacing. Audio is the same where the samples
+    are, and where one row is a channel of what another mixes.
     """
     words = frame["text"].map(lambda text: " ".join(text.casefold().split()), na_action="ignore")
     keys = {name: frame[name] for name in ("speaker", "session", "dialogue")} | {
@@ -80,6 +84,10 @@ def add_reach(frame: pd.DataFrame) -> pd.DataFrame:
         "text": words,
     }
     reach = {f"{name}_splits": frame["split"].groupby(key).transform("nunique") for name, key in keys.items()}
+    part = frame[frame["audio"].notna()].groupby(["audio", "start_s", "end_s"], dropna=False)
+    mixed = part["channel"].transform(lambda channel: channel.isna().any())
+    shared = part["split"].transform("nunique").where(mixed.astype(bool))
+    reach["audio_splits"] = pd.concat([reach["audio_splits"], shared], axis=1).max(axis=1)
     return frame.assign(**reach)
 
 
