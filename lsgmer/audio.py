@@ -12,7 +12,7 @@ import mmap
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -51,6 +51,7 @@ UNKNOWN_FRAMES = 1 << 40  # libsndfile gives such a length to a FLAC whose heade
 MAX_PEAK = 8.0  # lossy codecs and resampling overshoot 1, never by 18 dB
 MEANINGLESS = ("not finite", "out of range", "constant", "channels cancel out", "too long", "empty")
 CANCELLED = 1e-3  # of the channels' energy is left in their mean
+CANCEL, DIFFER = -0.5, 0.2  # below these, what `_mixing` measures is worth a look
 Samples = np.ndarray[Any, Any]
 
 
@@ -75,9 +76,11 @@ class AudioError(LsgmerError):
 class AudioFacts:
     """What is known about one utterance's audio, after its cut; None where it could not be determined.
 
-    Frames count per channel. `sha256` is of the decoded samples and their rate, so that a copy in another
-    container is still a copy. `rms_db` and the silence threshold are relative to full scale; `peak` is in
-    [0, 1]; the shares are of all frames. `error` is why the audio cannot be used, or None.
+    Frames count per channel. `sha256` is of the decoded samples and their rate, so that a copy in another container is
+    still a copy. Of one channel they are the facts of a recording of that channel alone, but `channels` counts those of
+    the file. `mixing` says what is lost where several are mixed: "cancel" where they cancel out, "differ" where they
+    have little in common, as with a person on each. `rms_db` and the silence threshold are relative to full scale;
+    `peak` is in [0, 1]; the shares are of all frames. `error` is why the audio cannot be used, or None.
     """
 
     sample_rate: int | None = None
@@ -91,15 +94,17 @@ class AudioFacts:
     silence_share: float | None = None
     sha256: str | None = None
     error: str | None = None
+    mixing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """Samples (N, channels) as read, and how many frames the header promised within the cut."""
+    """Samples (N, channels) as read, or (N, 1) of one channel; the frames that the header promised within the cut."""
 
     samples: Samples
     sample_rate: int
     header_frames: int
+    channels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +122,22 @@ class _Open:
 
 
 def decode(
-    source: Path | bytes, start_s: Seconds | None = None, end_s: Seconds | None = None, limit_s: Seconds | None = None
+    source: Path | bytes,
+    start_s: Seconds | None = None,
+    end_s: Seconds | None = None,
+    channel: int | None = None,
+    limit_s: Seconds | None = None,
 ) -> Waveform:
-    """Return `source` (a file or a file's bytes) from `start_s` to `end_s` as mono, mean over the channels.
+    """Return `source` (a file or a file's bytes) from `start_s` to `end_s` as mono: one channel, or the mean over all.
 
     Streams that were joined in one file are read one after another. Audio of more than `limit_s` is not decoded.
 
-    Raises AudioError where the audio is missing, undecodable, empty, truncated (fewer frames decode than the header
-    promises), longer than the limit, shorter than the cut, or has samples that mean nothing: see `unusable`.
+    Raises AudioError where there is no such channel, or the audio is missing, undecodable, empty, truncated (fewer
+    frames decode than the header promises), longer than the limit, shorter than the cut, or has samples that mean
+    nothing: see `unusable`.
     """
     try:
-        reading = _read(source, start_s, end_s, limit_s)
+        reading = _read(source, start_s, end_s, channel, limit_s)
         _check(reading)
     except _Unusable as error:
         raise AudioError(source, str(error)) from None
@@ -155,10 +165,15 @@ def resample(wave: Waveform, rate: int) -> Waveform:
     return Waveform(samples.numpy(), rate)
 
 
-def facts(path: Path, start_s: Seconds | None = None, end_s: Seconds | None = None) -> AudioFacts:
-    """Return the facts of `path` between `start_s` and `end_s`. Never raises for bad audio: `error` says why."""
+def facts(
+    path: Path, start_s: Seconds | None = None, end_s: Seconds | None = None, channel: int | None = None
+) -> AudioFacts:
+    """Return the facts of `path` between `start_s` and `end_s`, of one channel or of all, mixed.
+
+    Never raises for bad audio: `error` says why.
+    """
     try:
-        reading = _read(path, start_s, end_s, None)
+        reading = _read(path, start_s, end_s, channel)
     except _Unusable as error:
         return AudioFacts(error=str(error))
     try:
@@ -170,12 +185,13 @@ def facts(path: Path, start_s: Seconds | None = None, end_s: Seconds | None = No
     known = _levels(mono, reading.sample_rate) if len(mono) and np.isfinite(mono).all() else {}
     return AudioFacts(
         sample_rate=reading.sample_rate,
-        channels=reading.samples.shape[1],
+        channels=reading.channels,
         header_frames=reading.header_frames,
         decoded_frames=len(mono),
         duration_s=len(mono) / reading.sample_rate,
         sha256=_content_sha256(reading),
         error=error_text,
+        mixing=_mixing(reading.samples) if known else None,
         **known,
     )
 
@@ -246,7 +262,13 @@ class _Unusable(Exception):
     """Why audio cannot be used: `decode` turns it into an AudioError, `facts` into their `error`."""
 
 
-def _read(source: Path | bytes, start_s: Seconds | None, end_s: Seconds | None, limit_s: Seconds | None) -> _Reading:
+def _read(
+    source: Path | bytes,
+    start_s: Seconds | None,
+    end_s: Seconds | None,
+    channel: int | None,
+    limit_s: Seconds | None = None,
+) -> _Reading:
     try:
         with ExitStack() as stack:
             opened = _open(source, stack)
@@ -254,7 +276,7 @@ def _read(source: Path | bytes, start_s: Seconds | None, end_s: Seconds | None, 
             if len(forms) > 1:
                 told = " and ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in sorted(forms))
                 raise _Unusable(f"undecodable: several recordings in one file, of {told}; separate them")
-            return _read_cut(opened, start_s, end_s, limit_s)
+            return _of_channel(_read_cut(opened, start_s, end_s, limit_s), channel)
     except FileNotFoundError:
         raise _Unusable("missing: there is no such file") from None
     except IsADirectoryError:
@@ -330,7 +352,21 @@ def _read_cut(
     except soundfile.LibsndfileError as error:
         raise _Unusable(f"undecodable: {_said(error)}, after a good header") from None
     samples = np.concatenate(blocks)
-    return _Reading(samples, rate, len(samples) if last is None or last <= opened[-1].spare else len(samples) + last)
+    lacking = 0 if last is None or last <= opened[-1].spare else last
+    return _Reading(samples, rate, len(samples) + lacking, channels)
+
+
+def _of_channel(reading: _Reading, channel: int | None) -> _Reading:
+    if channel is None:
+        return reading
+    if not 0 <= channel < reading.channels:
+        has = (
+            "1 channel, number 0"
+            if reading.channels == 1
+            else f"{reading.channels} channels, 0 to {reading.channels - 1}"
+        )
+        raise _Unusable(f"channel: there is no channel {channel}; the recording has {has}")
+    return replace(reading, samples=reading.samples[:, channel : channel + 1])
 
 
 def _take(part: _Open, count: int | None, most: float) -> Samples:
@@ -400,7 +436,7 @@ def unusable(samples: Samples) -> str | None:
         if apart > 10 ** (SILENCE_DBFS / 10) and mixed < CANCELLED * apart:
             return (
                 f"channels cancel out: their mean keeps {mixed / apart:.2%} of the energy, as where one is the other "
-                "inverted; export one channel"
+                "inverted; name one (channel), or export one"
             )
     return None
 
@@ -408,6 +444,22 @@ def unusable(samples: Samples) -> str | None:
 def _mono(samples: Samples) -> Samples:
     """Return the mean over the channels, (N,) float32, of samples (N, channels)."""
     return samples[:, 0] if samples.shape[1] == 1 else cast(Samples, samples.mean(axis=1, dtype=np.float32))
+
+
+def _mixing(samples: Samples) -> str | None:
+    """Return what mixing samples (N, C) loses, None for nothing or one channel.
+
+    The mix has the share r of the channels' mean power: 1 where they are alike, 1 / C where they have nothing in common
+    or only one is not silent, 0 where they cancel out. (r - 1 / C) / (1 - 1 / C) is the mean correlation where all are
+    equally loud.
+    """
+    count = samples.shape[1]
+    power = float(np.square(samples, dtype=np.float64).mean())
+    if count == 1 or power < 10 ** (SILENCE_DBFS / 10):
+        return None
+    alike = 1 / count
+    kept = (float(np.square(_mono(samples), dtype=np.float64).mean()) / power - alike) / (1 - alike)
+    return "cancel" if kept < CANCEL else "differ" if kept < DIFFER else None
 
 
 def _levels(mono: Samples, rate: int) -> dict[str, float]:

@@ -103,11 +103,14 @@ def predict(
     table: Annotated[Path | None, typer.Option(help="CSV or Parquet with columns audio and/or text.")] = None,
     format: Annotated[str, typer.Option(help="table, json or csv.")] = "table",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="Of recordings with several: 0, 1, ..., left or right. Default: all, mixed.")
+    ] = None,
 ) -> None:
     """Predict files or a table with the champion. Exit 1: at least one input failed; the others are in the output."""
     from lsgmer.commands.predict import predict as body
 
-    raise typer.Exit(body(paths or [], text, table, format, output))
+    raise typer.Exit(body(paths or [], text, table, format, output, channel))
 
 
 @app.command()

@@ -14,6 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from lsgmer.core.records import channel_number
 from lsgmer.encoders.context import Earlier
 
 MAX_UPLOAD_BYTES = 25 * 2**20
@@ -22,7 +23,7 @@ MAX_CHANNELS = 8
 MAX_SAMPLE_RATE = 192_000
 MAX_TEXT_CHARACTERS = 10_000
 MAX_PREVIOUS = 32
-FIELDS = ("audio", "text", "previous", "speaker")
+FIELDS = ("audio", "text", "previous", "speaker", "channel")
 HOW_PREVIOUS = 'send ["a text", {"text": "another", "speaker": "name"}], earliest first'
 HOW = "send the form fields audio (a file) and/or text, as in curl -F audio=@speech.flac -F text='the words'"
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -56,6 +57,10 @@ class PredictRequest(bentoml.IODescriptor):  # type: ignore[misc]
         None,
         description="Who speaks, to tell whose the earlier utterances are; and, by models that were trained with "
         "features.normalise, to remove the speaker's own audio level.",
+    )
+
+    channel: str | None = Field(
+        None, description="Which channel of the audio to read: 0, 1, ..., left or right. Without it all are mixed."
     )
 
     @classmethod
@@ -97,6 +102,14 @@ def read_speaker(given: str | None) -> str | None:
     if name and not SPEAKER.fullmatch(name):
         raise Refusal(400, "speaker: at most 128 letters, digits, spaces and . _ @ : + - are allowed")
     return name or None
+
+
+def read_channel(given: str | None) -> int | None:
+    """Return the number of the channel to read, None for all. Raises Refusal for what is no channel."""
+    try:
+        return channel_number(given) if (given or "").strip() else None
+    except ValueError as error:
+        raise Refusal(400, f"channel: {error}") from error
 
 
 def read_previous(given: str | None, speaker: str | None) -> tuple[Earlier, ...]:
@@ -154,7 +167,7 @@ async def _from_form(form: FormData) -> dict[str, Any]:
         if len(form.getlist(name)) > 1:
             raise Refusal(400, f"{name}: given {len(form.getlist(name))} times; send one per request")
     given: dict[str, Any] = {"audio": await _audio(form.get("audio"))}
-    for name in ("text", "previous", "speaker"):
+    for name in ("text", "previous", "speaker", "channel"):
         given[name] = await _text(name, form.get(name))
     return {name: value for name, value in given.items() if value is not None}
 

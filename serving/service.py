@@ -30,6 +30,7 @@ from serving.form import (
     PredictRequest,
     Refusal,
     clean_text,
+    read_channel,
     read_previous,
     read_speaker,
     request_id,
@@ -118,7 +119,13 @@ class EmotionService:
 
     @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=Prediction)  # type: ignore[untyped-decorator]
     async def predict(
-        self, audio: Path | None, text: str | None, previous: str | None, speaker: str | None, ctx: bentoml.Context
+        self,
+        audio: Path | None,
+        text: str | None,
+        previous: str | None,
+        speaker: str | None,
+        channel: str | None,
+        ctx: bentoml.Context,
     ) -> Response:
         """Estimate the emotion in an audio file (at most 60 s, 25 MiB), in the words, or in both together."""
         answer_id = request_id(ctx.request)
@@ -126,20 +133,22 @@ class EmotionService:
         try:
             if refusal := getattr(ctx.request.state, "refusal", None):
                 raise refusal
-            prediction = await self._predict(audio, text, previous, speaker)
+            prediction = await self._predict(audio, text, previous, speaker, channel)
         except Refusal as refusal:
             ctx.response.status_code = refusal.status
             return JSONResponse({"error": refusal.reason, "request_id": answer_id})
         return JSONResponse({**prediction.model_dump(mode="json"), "request_id": answer_id})
 
     async def _predict(
-        self, audio: Path | None, text: str | None, previous: str | None, speaker: str | None
+        self, audio: Path | None, text: str | None, previous: str | None, speaker: str | None, channel: str | None
     ) -> Prediction:
-        words, who = clean_text(text), read_speaker(speaker)
+        words, who, which = clean_text(text), read_speaker(speaker), read_channel(channel)
         before = read_previous(previous, who)
         if audio is None and words is None:
             raise Refusal(400, f"neither audio nor text was given; {HOW}")
-        wave = await asyncio.to_thread(read_waveform, audio.read_bytes()) if audio is not None else None
+        if audio is None and which is not None:
+            raise Refusal(400, "channel: there is no audio to read it from; send audio, or leave channel out")
+        wave = await asyncio.to_thread(read_waveform, audio.read_bytes(), which) if audio is not None else None
         item = self.input(audio=wave, text=words, previous=before, speaker=who)
         loop = asyncio.get_running_loop()
         try:
@@ -153,8 +162,10 @@ class EmotionService:
         return self.predictor.predict([item], levels=self.levels)
 
 
-def read_waveform(content: bytes) -> Waveform:
-    """Decode an uploaded file. Raises Refusal when it is not audio, too long, or would take too much memory.
+def read_waveform(content: bytes, channel: int | None = None) -> Waveform:
+    """Decode an uploaded file, one channel of it or all, mixed.
+
+    Raises Refusal when it is not audio, too long, would take too much memory, or has no such channel.
 
     The header is read first: a few MB of compressed silence can decode to many GB.
     """
@@ -166,6 +177,6 @@ def read_waveform(content: bytes) -> Waveform:
         rate, channels = form(content)
         if channels > MAX_CHANNELS or not 0 < rate <= MAX_SAMPLE_RATE:
             raise Refusal(422, f"audio: {channels} channels at {rate} Hz is more than can be read")
-        return decode(content, limit_s=MAX_AUDIO_S)
+        return decode(content, channel=channel, limit_s=MAX_AUDIO_S)
     except AudioError as error:
         raise Refusal(422 if error.readable else 400, str(error)) from error  # "audio: ..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,54 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     content = encoded(stereo, "WAV", "FLOAT")
     np.testing.assert_allclose(decode(content).samples, tone() / 2, atol=1e-6)
     assert facts(written(tmp_path, content)).channels == 2
+
+
+def call() -> np.ndarray[Any, Any]:
+    """Two persons, each on a channel of their own, who do not speak alike."""
+    return np.stack([tone(), tone(level=0.1) * np.sin(np.arange(RATE) / 7)], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_one_channel_is_what_a_recording_of_it_alone_would_be(tmp_path: Path, channel: int) -> None:
+    stereo = written(tmp_path, encoded(call(), "WAV", "FLOAT"), "stereo.wav")
+    alone = written(tmp_path, encoded(call()[:, channel], "WAV", "FLOAT"), "alone.wav")
+    np.testing.assert_array_equal(decode(stereo, channel=channel).samples, call()[:, channel])
+    np.testing.assert_array_equal(decode(stereo, 0.25, 0.5, channel).samples, call()[RATE // 4 : RATE // 2, channel])
+    found, expected = facts(stereo, channel=channel), facts(alone)
+    assert (found.channels, expected.channels) == (2, 1)
+    assert replace(found, channels=1) == expected
+    assert found.sha256 not in (facts(stereo, channel=1 - channel).sha256, facts(stereo).sha256)
+
+
+@pytest.mark.parametrize(("count", "has"), [(1, "1 channel, number 0"), (2, "2 channels, 0 to 1")])
+def test_a_channel_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, count: int, has: str) -> None:
+    path = written(tmp_path, encoded(call()[:, :count], "FLAC"))
+    reason = f"channel: there is no channel 2; the recording has {has}"
+    with pytest.raises(AudioError, match=reason):
+        decode(path, channel=2)
+    assert facts(path, channel=2).error == reason
+
+
+@pytest.mark.parametrize(
+    ("channels", "mixing"),
+    [
+        (lambda a, b: [a], None),
+        (lambda a, b: [a, a], None),
+        (lambda a, b: [a, 0.5 * a], None),
+        (lambda a, b: [a, a + 0.3 * b], None),
+        (lambda a, b: [a, -a], "cancel"),
+        (lambda a, b: [a, -0.8 * a + 0.2 * b], "cancel"),
+        (lambda a, b: [a, b], "differ"),
+        (lambda a, b: [a, 0 * a], "differ"),
+        (lambda a, b: [a, a, b, b], None),
+        (lambda a, b: [0 * a, 0 * a], None),
+    ],
+)
+def test_what_is_lost_by_mixing_channels_is_told(tmp_path: Path, channels: Any, mixing: str | None) -> None:
+    noise = np.random.default_rng(1).normal(scale=0.1, size=(2, RATE)).clip(-0.4, 0.4)
+    path = written(tmp_path, encoded(np.stack(channels(*noise), axis=1).astype(np.float32), "WAV", "FLOAT"))
+    assert facts(path).mixing == mixing
+    assert facts(path, channel=0).mixing is None
 
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100])

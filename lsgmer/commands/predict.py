@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lsgmer.commands.models import champion_of
 from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
 from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.records import channel_number
 from lsgmer.encoders.context import Earlier
 from lsgmer.features.dialogues import words_before
 from lsgmer.manifests.utterance import Utterance
@@ -33,7 +34,8 @@ CHUNK = 64  # inputs decoded at once: bounds memory for a large table
 class Query:
     """One input: its name in the output, and an audio file and/or text.
 
-    `dialogue` and `turn` place it among the others, whose earlier turns a model with context reads.
+    `dialogue` and `turn` place it among the others, whose earlier turns a model with context reads. `channel` is
+    the one to read of an audio file with several (0, 1, ..., left or right).
     """
 
     name: str
@@ -42,13 +44,25 @@ class Query:
     speaker: str | None = None
     dialogue: str | None = None
     turn: int | None = None
+    channel: str | None = None
 
 
-def predict(paths: Sequence[str], text: str | None, table: Path | None, kind: str, output: Path | None) -> int:
-    """Write one prediction per input; return ERROR when any could not be predicted, else DONE."""
+def predict(
+    paths: Sequence[str],
+    text: str | None,
+    table: Path | None,
+    kind: str,
+    output: Path | None,
+    channel: str | None = None,
+) -> int:
+    """Write one prediction per input; return ERROR when any could not be predicted, else DONE.
+
+    `channel` is read of recordings with several, unless a table's row names its own.
+    """
     if kind not in FORMATS:
         raise ParamsError(f"--format {kind}: one of {', '.join(FORMATS)}")
-    sources = gather(paths, text, table)
+    _channel(channel)
+    sources = [replace(source, channel=source.channel or channel) for source in gather(paths, text, table)]
     workspace = Workspace(Path.cwd())
     rows = list(answers(workspace, sources))
     content = {"table": as_table, "json": as_json, "csv": as_csv}[kind](rows)
@@ -83,7 +97,7 @@ def gather(paths: Sequence[str], text: str | None, table: Path | None) -> list[Q
 
 
 def read_table(path: Path) -> list[Query]:
-    """Read the columns audio (paths relative to the table) and/or text, and id, speaker, dialogue, turn if given."""
+    """Read audio (paths relative to the table) and/or text, and id, speaker, dialogue, turn, channel where given."""
     import pandas as pd
 
     if not path.is_file():
@@ -97,12 +111,13 @@ def read_table(path: Path) -> list[Query]:
     rows = [{str(key): value for key, value in row.items() if not pd.isna(value)} for row in frame.to_dict("records")]
     return [
         Query(
-            str(row.get("id") or row.get("audio") or f"row {number}"),
+            str(row.get("id") or _sound(row) or f"row {number}"),
             path.parent / str(row["audio"]) if "audio" in row else None,
             str(row["text"]) if "text" in row else None,
             str(row["speaker"]) if "speaker" in row else None,
             str(row["dialogue"]) if "dialogue" in row else None,
             _turn(row.get("turn"), f"{path}: row {number}"),
+            str(row["channel"]) if "channel" in row else None,
         )
         for number, row in enumerate(rows, start=1)
     ]
@@ -113,6 +128,18 @@ def _turn(value: Any, where: str) -> int | None:
         return None if value is None else int(value)
     except ValueError:
         raise LsgmerError(f"{where}: turn {value!r} is not a whole number") from None
+
+
+def _sound(row: dict[str, Any]) -> str | None:
+    """Return what names the audio: two rows may be two channels of one file."""
+    return f"{row['audio']}#{row['channel']}" if {"audio", "channel"} <= row.keys() else row.get("audio")
+
+
+def _channel(given: str | None) -> int | None:
+    try:
+        return None if given is None else channel_number(given)
+    except ValueError as error:
+        raise ParamsError(str(error)) from None
 
 
 def before(sources: Sequence[Query], count: int) -> dict[int, tuple[Earlier, ...]]:
@@ -198,7 +225,7 @@ def _read(source: Query, predictor: Predictor) -> Any:
     from lsgmer.inference.predictor import Input
 
     most_s = predictor.limits.most_s if predictor.limits is not None else None
-    audio = decode(source.audio, limit_s=most_s) if source.audio else None
+    audio = decode(source.audio, channel=_channel(source.channel), limit_s=most_s) if source.audio else None
     return Input(audio=audio, text=source.text, speaker=source.speaker)
 
 

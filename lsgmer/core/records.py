@@ -16,6 +16,7 @@ Split = Literal["train", "valid", "test"]
 Modality = Literal["audio", "text"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 MODALITIES: tuple[Modality, ...] = ("audio", "text")
+SIDES = {"left": 0, "right": 1}
 SIDE_BY_SIDE = "side_by_side"  # the kind of an EncoderSpec that holds those of several encoders
 
 
@@ -148,3 +149,20 @@ def first_problem(error: Exception) -> str:
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         return f"{place + ': ' if place else ''}{problem['msg']}{more}"
     return str(error).splitlines()[0]
+
+
+def channel_number(given: object) -> int:
+    """Return the number of the channel that `given` names: 0, 1, ..., left or right. Raises ValueError.
+
+    >>> channel_number("Right"), channel_number(" 0"), channel_number("2.0")
+    (1, 0, 2)
+    """
+    text = str(given).strip().lower()
+    if text in SIDES:
+        return SIDES[text]
+    whole = text.removesuffix(".0")  # a column of numbers with gaps is read as decimals
+    if isinstance(given, bool) or not (whole.isascii() and whole.isdigit() and len(whole) <= 4):
+        raise ValueError(
+            f"channel {str(given)[:20]!r} is not a channel: give 0 (left), 1 (right), 2, ..., left or right"
+        )
+    return int(whole)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast, get_args, get_origin
 
@@ -20,12 +21,14 @@ from pydantic import (
 )
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from lsgmer.core.errors import ParamsError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 T = TypeVar("T")
 PART = "part"
+AS_WRITTEN = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")  # tags of keys that are text, or no key at all
 CHOICE = "<"  # starts the tags of a choice between forms of one key; pydantic puts them into an error's location
 Part = Annotated[T, PART]
 
@@ -140,7 +143,7 @@ def merge_layers(base: Path, file: Path | None, overrides: Sequence[str] = ()) -
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read `path` as YAML 1.2, the dialect DVC uses. Raises ParamsError that names the file and line."""
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        content = _load(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
         raise ParamsError(f"{path}: no such file; give a parameter file with --params") from error
     except (YAMLError, UnicodeDecodeError) as error:
@@ -148,6 +151,39 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ParamsError(f"{path}: expected sections (runtime:, corpus:, ...), found {type(content).__name__}")
     return content
+
+
+def _load(text: str, source: str) -> Any:
+    """Return YAML `text` as plain values. Raises YAMLError, and ParamsError for keys that are not what is written.
+
+    YAML reads the key 01 as the number 1, which would then match no code 01 of a corpus.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    lines = [
+        f'line {node.start_mark.line + 1}: the key {node.value} is read as {read}; quote it: "{node.value}"'
+        for node in _keys(yaml.compose(text))
+        if (read := _key(yaml.load(node.value))) != node.value
+    ]
+    if lines:
+        raise ParamsError(f"{source}: " + "\n".join([f"{len(lines)} problem(s)", *(f"  {line}" for line in lines)]))
+    return yaml.load(text)
+
+
+def _key(value: Any) -> str:
+    """Return what the key `value` is where every key is text."""
+    return value.isoformat() if isinstance(value, date) else next(iter(json.loads(json.dumps({value: None}))))
+
+
+def _keys(node: Node | None) -> Iterator[ScalarNode]:
+    """Yield the unquoted scalar keys of all mappings that `node` holds which YAML does not read as text."""
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            if isinstance(key, ScalarNode) and key.tag not in AS_WRITTEN:
+                yield key
+            yield from _keys(value)
+    elif isinstance(node, SequenceNode):
+        for value in node.value:
+            yield from _keys(value)
 
 
 def lookup(content: Any, key: str) -> Any:
@@ -171,7 +207,7 @@ def override(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any
             if not isinstance(target, dict):
                 raise ParamsError(f"--set {item}: {parent} is not a section")
         try:
-            target[last] = YAML(typ="safe", pure=True).load(raw)
+            target[last] = _load(raw, f"--set {item}")
         except YAMLError as error:
             raise ParamsError(f"--set {item}: the value is not YAML: {error}") from error
     return result

@@ -1,13 +1,11 @@
-"""What corpus readers share: labels from a corpus's own words, repaired text, corpora that are a folder of files."""
+"""What corpus readers share: labels from a corpus's own words, repaired text, files in whatever case they are named."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from lsgmer.core.errors import LsgmerError
 from lsgmer.corpora.params import CorpusParams
-from lsgmer.manifests.utterance import LEFT_OUT, CorpusReading, RejectedRow, Utterance
+from lsgmer.manifests.utterance import LEFT_OUT
 
 SHOWN = 40  # how many characters of a bad cell a reason quotes
 
@@ -40,22 +38,11 @@ def mend(text: str) -> str:
     return text.translate(MENDED)
 
 
-def read_files(root: Path, folder: str, make: Callable[[str], Utterance]) -> CorpusReading:
-    """Call `make` with the name, without suffix, of every WAV file in `root`/`folder`; collect what it returns.
-
-    A file for which `make` raises Unfit is rejected. macOS's companion files (`._NAME.wav`) are not audio and
-    are skipped. Raises LsgmerError when the folder is missing or holds no WAV file.
-    """
-    names = sorted(file.stem for file in (root / folder).glob("*.wav") if not file.name.startswith("._"))
-    if not names:
-        raise LsgmerError(
-            f"{root / folder}: no such folder, or no .wav file in it; set corpus.path to the parent of {folder}/"
-        )
-    utterances: list[Utterance] = []
-    rejected: list[RejectedRow] = []
-    for name in names:
-        try:
-            utterances.append(make(name))
-        except Unfit as reason:
-            rejected.append(RejectedRow(folder, f"{name}.wav", str(reason)))
-    return CorpusReading(tuple(utterances), tuple(rejected))
+def as_named(path: Path) -> Path | None:
+    """Return the file `path`, or the one beside it whose name differs in case only (`.WAV`); None without any."""
+    if path.is_file():
+        return path
+    if not path.parent.is_dir():
+        return None
+    others = sorted(other for other in path.parent.iterdir() if other.name.lower() == path.name.lower())
+    return next((other for other in others if other.is_file()), None)

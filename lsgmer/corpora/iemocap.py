@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import Seconds
-from lsgmer.corpora.base import Unfit, label_of, mend
+from lsgmer.corpora.base import Unfit, as_named, label_of, mend
 from lsgmer.corpora.params import CorpusParams
 from lsgmer.manifests.utterance import CorpusReading, Note, RejectedRow, Utterance
 
@@ -162,9 +162,10 @@ def _utterance(
 def _audio(name: str, dialogue: str, session: Path) -> str:
     """Return the turn's file relative to the corpus folder. Raises Unfit when it is missing or elsewhere."""
     within = Path("sentences", "wav", dialogue, f"{name}.wav")
-    if (session / within).is_file():
-        return (session.name / within).as_posix()
-    elsewhere = [other.name for other in sorted(session.parent.glob("Session[1-9]")) if (other / within).is_file()]
+    found = as_named(session / within)
+    if found:
+        return found.relative_to(session.parent).as_posix()
+    elsewhere = [other.name for other in sorted(session.parent.glob("Session[1-9]")) if as_named(other / within)]
     if elsewhere:
         raise Unfit(f"its audio stands in {elsewhere[0]}, not in {session.name}")
     raise Unfit(f"no audio: {session.name}/sentences/wav has no such file")

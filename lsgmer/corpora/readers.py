@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from lsgmer.core.errors import LsgmerError
-from lsgmer.corpora import cremad, emodb, iemocap, meld, table
-from lsgmer.corpora.params import CorpusParams
-from lsgmer.manifests.utterance import CorpusReading
+from lsgmer.corpora import filenames, iemocap, meld, table
+from lsgmer.corpora.params import FILENAMES, CorpusParams
+from lsgmer.manifests.utterance import CorpusReading, Utterance
 
 Reader = Callable[[CorpusParams, Path], CorpusReading]
 CORPORA: dict[str, Reader] = {
@@ -17,8 +18,7 @@ CORPORA: dict[str, Reader] = {
     "table": table.read,
     "iemocap": iemocap.read,
     "meld": meld.read,
-    "emodb": emodb.read,
-    "cremad": cremad.read,
+    **dict.fromkeys(FILENAMES, filenames.read),
 }
 
 
@@ -31,8 +31,17 @@ def read_corpus(params: CorpusParams, root: Path) -> CorpusReading:
         remedy = "run `dvc repro sample` to make it" if params.synthesize else "set corpus.path in params.yaml"
         raise LsgmerError(f"{root}: there is no such corpus folder; {remedy}")
     reading = CORPORA[params.name](params, root)
+    if params.channel is not None:
+        reading = replace(reading, utterances=tuple(_on(params.channel, u) for u in reading.utterances))
     if not reading.utterances:
         common = Counter(row.reason for row in reading.rejected).most_common(3)
         reasons = "".join(f"\n  {count} x {reason}" for reason, count in common)
         raise LsgmerError(f"{root / (params.table or '')}: no row can be used{reasons or ': there are no rows'}")
     return reading
+
+
+def _on(channel: int, utterance: Utterance) -> Utterance:
+    """Return the utterance on `channel`, unless it names its own or has no audio."""
+    return (
+        utterance if utterance.audio is None or utterance.channel is not None else replace(utterance, channel=channel)
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from lsgmer.core.errors import LsgmerError, ParamsError
-from lsgmer.core.records import SPLITS, Seconds, Split
+from lsgmer.core.records import SPLITS, Seconds, Split, channel_number
 from lsgmer.corpora.base import SHOWN, Unfit, label_of
 from lsgmer.corpora.params import ColumnParams, CorpusParams
 from lsgmer.corpora.tabular import Row, read_rows
@@ -72,8 +72,9 @@ def _utterance(row: Row, params: CorpusParams, columns: ColumnParams, table: str
     if audio is not None:
         audio = _inside(audio, table)
     start_s, end_s = _times(cell) if audio is not None else (None, None)
+    channel = _channel(cell["channel"]) if audio is not None else None
     return Utterance(
-        id=cell["id"] or _generated_id(audio, start_s, row.name),
+        id=cell["id"] or _generated_id(audio, start_s, channel, row.name),
         corpus=params.name,
         speaker=speaker,
         emotion_raw=emotion_raw,
@@ -88,6 +89,7 @@ def _utterance(row: Row, params: CorpusParams, columns: ColumnParams, table: str
         end_s=end_s,
         text=text,
         tags=tuple(sorted({tag.strip() for tag in (cell["tags"] or "").split(";")} - {""})),
+        channel=channel,
     )
 
 
@@ -144,6 +146,13 @@ def _turn(cell: str | None) -> int | None:
         raise Unfit(f"turn {cell[:SHOWN]!r} is not a whole number") from None
 
 
+def _channel(cell: str | None) -> int | None:
+    try:
+        return None if cell is None else channel_number(cell)
+    except ValueError as error:
+        raise Unfit(str(error)) from None
+
+
 def _split(cell: str | None) -> Split | None:
     if cell is None:
         return None
@@ -153,9 +162,9 @@ def _split(cell: str | None) -> Split | None:
     raise Unfit(f"split {cell[:SHOWN]!r} is not one of {', '.join(SPLITS)}")
 
 
-def _generated_id(audio: str | None, start_s: Seconds | None, row: str) -> str:
-    """Return an id that is stable when rows are added: the audio's path without suffix, and where the cut starts."""
+def _generated_id(audio: str | None, start_s: Seconds | None, channel: int | None, row: str) -> str:
+    """Return an id that is stable when rows are added: the audio's path without suffix, start of the cut, channel."""
     if audio is None:
         return row.replace(" ", "-")
-    stem = posixpath.splitext(audio)[0]
-    return stem if start_s is None else f"{stem}@{start_s:.3f}"
+    stem = posixpath.splitext(audio)[0] if start_s is None else f"{posixpath.splitext(audio)[0]}@{start_s:.3f}"
+    return stem if channel is None else f"{stem}#{channel}"

@@ -148,7 +148,7 @@ def _readable(utterance: Utterance, predictor: Predictor) -> bool:
 def _input(utterance: Utterance, corpus: Path, predictor: Predictor, mode: str) -> Input:
     wave = None
     if utterance.audio and "audio" in predictor.modalities:
-        wave = decode(corpus / utterance.audio, utterance.start_s, utterance.end_s)
+        wave = decode(corpus / utterance.audio, utterance.start_s, utterance.end_s, utterance.channel)
     return Input(wave, utterance.text, speaker=utterance.session if mode == "session" else utterance.speaker)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import write_atomically
 from lsgmer.core.records import SPLITS, Labels, Split, canonical_json, digest
-from lsgmer.manifests.parquet import read_utterances, write_utterances
+from lsgmer.manifests.parquet import CHANNEL, read_utterances, write_utterances
 from lsgmer.manifests.utterance import Note, RejectedRow, Utterance, is_left_out
 
 SHOWN = 5  # how many reasons, and rows of a note, the log shows
@@ -30,7 +30,7 @@ class Manifest:
     @property
     def content_hash(self) -> str:
         """sha256 over the canonical rows, the labels in their order, and the corpus's name."""
-        rows = [asdict(utterance) for utterance in self.utterances]
+        rows = [_canonical(utterance) for utterance in self.utterances]
         return digest({"rows": rows, "labels": self.labels.model_dump(), "corpus": self.corpus})
 
     def save(self, folder: Path, rejected: Sequence[RejectedRow] = (), notes: Sequence[Note] = ()) -> None:
@@ -82,6 +82,12 @@ class Manifest:
     def _metadata(self) -> dict[str, str]:
         labels = canonical_json(self.labels.model_dump())
         return {"corpus": self.corpus, "labels": labels, "content_hash": self.content_hash}
+
+
+def _canonical(utterance: Utterance) -> dict[str, Any]:
+    """Return the row that is hashed: without a channel it is that of manifests which know of none."""
+    row = asdict(utterance)
+    return row if utterance.channel is not None else {name: row[name] for name in row if name != CHANNEL.name}
 
 
 def load_rejected(folder: Path) -> tuple[RejectedRow, ...]:

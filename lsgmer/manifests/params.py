@@ -31,7 +31,7 @@ class CorpusContents(CorpusFolder):
 class SplitParams(Section):
     """The kind of split, which decides which validation rules apply."""
 
-    split: Literal["given", "speaker", "session", "official"]
+    split: Literal["text", "given", "speaker", "session", "official"]
 
     @field_validator("split", mode="before")
     @classmethod
@@ -51,7 +51,8 @@ class ManifestParams(SplitParams):
 
     `given` takes the corpus's own split. `speaker` and `session` assign each speaker or session by a
     salted hash, so that none changes split when data is added. `official` is the partition published with the
-    corpus: shared speakers are reported as warnings, not errors.
+    corpus: shared speakers are reported as warnings, not errors. `text` assigns what was said by a salted hash, for
+    corpora of one or two speakers, which cannot be divided by speaker: shared speakers are warnings there too.
     """
 
     salt: str

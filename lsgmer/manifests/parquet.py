@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ ROWS = pa.schema(
         pa.field("numbers", pa.map_(pa.string(), pa.float64())),
     ]
 )
+CHANNEL = pa.field("channel", pa.int64())  # a column only where some row has a channel
 FACT = "audio_"  # the prefix of the columns of audio facts
 FACTS = pa.schema(
     [
@@ -50,7 +51,7 @@ FACTS = pa.schema(
         pa.field("audio_error", pa.string()),
     ]
 )
-NAMES = tuple(field.name for field in fields(AudioFacts))
+NAMES = tuple(name.removeprefix(FACT) for name in FACTS.names)
 
 
 def write_utterances(
@@ -60,7 +61,8 @@ def write_utterances(
     facts: Mapping[str, AudioFacts] | None = None,
 ) -> None:
     """Write one row per utterance, in order, with `metadata` in the schema; `facts` by id add the audio columns."""
-    schema = ROWS if facts is None else pa.schema([*ROWS, *FACTS])
+    channel = [CHANNEL] if any(utterance.channel is not None for utterance in utterances) else []
+    schema = pa.schema([*ROWS, *channel, *(() if facts is None else FACTS)])
     rows = [_row(utterance, None if facts is None else facts.get(utterance.id)) for utterance in utterances]
     table = pa.Table.from_pylist(rows, schema=schema.with_metadata(dict(sorted(metadata.items()))))
     pq.write_table(table, path, compression="zstd", compression_level=3, write_statistics=False)
@@ -77,7 +79,7 @@ def read_utterances(path: Path, remedy: str) -> tuple[tuple[Utterance, ...], dic
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else f"not readable Parquet ({error})"
         raise LsgmerError(f"{path}: {reason}; {remedy}") from None
     found, known = set(table.schema.names), {*ROWS.names}
-    if not known <= found <= known | {*FACTS.names}:
+    if not known <= found <= known | {CHANNEL.name, *FACTS.names}:
         raise LsgmerError(f"{path}: its columns are {sorted(found)}, not a manifest's; {remedy}")
     rows = table.to_pylist()
     metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
@@ -92,7 +94,8 @@ def _row(utterance: Utterance, facts: AudioFacts | None) -> dict[str, Any]:
 
 def _utterance(row: Mapping[str, Any]) -> Utterance:
     kept = {name: row[name] for name in ROWS.names}
-    return Utterance(**kept | {"tags": tuple(kept["tags"]), "numbers": dict(kept["numbers"])})
+    mended = {"tags": tuple(kept["tags"]), "numbers": dict(kept["numbers"]), "channel": row.get(CHANNEL.name)}
+    return Utterance(**kept | mended)
 
 
 def _facts(row: Mapping[str, Any]) -> AudioFacts:

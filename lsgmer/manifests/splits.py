@@ -1,6 +1,7 @@
 """Assign utterances to splits by their speaker or session alone, never by the rest of the data.
 
-There is no random split by utterance: it would put the same speaker on both sides.
+Only a corpus of one or two speakers may be divided by what was said instead. There is no random split by utterance: it
+would put the same speaker on both sides.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ SHOWN = 5  # how many ids a message names
 def assign_splits(utterances: Sequence[Utterance], params: ManifestParams) -> tuple[Utterance, ...]:
     """Return the utterances, each with a split.
 
-    For `speaker` and `session`, sha256(salt, name) read as a number in [0, 1) decides: below test_share is
-    test, the next valid_share is valid, the rest is train. So a speaker's split depends on the salt and its
-    name alone and never changes when data is added.
+    For `speaker`, `session` and `text` (ignoring case and spacing), sha256(salt, name) read as a number in [0, 1)
+    decides: below test_share is test, the next valid_share is valid, the rest is train. So a speaker's split depends
+    on the salt and its name alone and never changes when data is added.
 
     Args:
         utterances: all usable rows of the corpus; their own `split` is used for `given` and `official` only.
@@ -35,7 +36,8 @@ def assign_splits(utterances: Sequence[Utterance], params: ManifestParams) -> tu
         The same utterances in the same order. A split may still be empty: see `demand_every_split`.
 
     Raises:
-        LsgmerError: rows lack the split (`given`, `official`) or the session (`session`); the message names some.
+        LsgmerError: rows lack the split (`given`, `official`), the session (`session`) or words (`text`); the message
+            names some. Or `text` is asked for where speakers are enough to divide by.
         ParamsError: the shares leave nothing to train on.
 
     """
@@ -47,6 +49,10 @@ def assign_splits(utterances: Sequence[Utterance], params: ManifestParams) -> tu
     if params.split == "session":
         nameless = [u.id for u in utterances if u.session is None]
         _demand("session", nameless, "name its column in corpus.columns.session, or set manifest.split to speaker")
+    if params.split == "text":
+        wordless = [u.id for u in utterances if not (u.text or "").strip()]
+        _demand("text", wordless, "give them words, or set manifest.split to speaker or session")
+        _demand_few_speakers(utterances)
     return tuple(replace(u, split=split_of(_group(u, params), params)) for u in utterances)
 
 
@@ -76,7 +82,18 @@ def demand_every_split(utterances: Sequence[Utterance], params: ManifestParams) 
 
 
 def _group(utterance: Utterance, params: ManifestParams) -> str:
+    if params.split == "text":
+        return " ".join((utterance.text or "").casefold().split())
     return (utterance.session or "") if params.split == "session" else utterance.speaker
+
+
+def _demand_few_speakers(utterances: Sequence[Utterance]) -> None:
+    speakers = {u.speaker for u in utterances}
+    if len(speakers) >= len(SPLITS):
+        raise LsgmerError(
+            f"manifest.split: text would put {len(speakers)} speakers on both sides; it is for corpora of one or two, "
+            "which cannot be divided otherwise: set manifest.split to speaker or session"
+        )
 
 
 def _demand(field: str, nameless: Sequence[str], remedy: str) -> None:
@@ -90,7 +107,8 @@ def _demand(field: str, nameless: Sequence[str], remedy: str) -> None:
 def _other_salt(rows: Mapping[str, int], params: ManifestParams) -> str:
     """Return advice: of the salts tried that fill every split, the one that comes nearest to the shares."""
     if len(rows) < len(SPLITS):
-        return f"three splits need at least three {params.split}s"
+        few = "; with fewer speakers, set manifest.split to text" if params.split == "speaker" else ""
+        return f"three splits need at least three {params.split}s{few}"
     wanted = {"test": params.test_share, "valid": params.valid_share}
 
     def miss(salt: str) -> float:

@@ -12,7 +12,8 @@ from lsgmer.core.records import Seconds, Split
 class Utterance:
     """One stretch of speech, its words, or both, with its label.
 
-    `audio` is relative to the corpus folder; `start_s`/`end_s` cut it. `emotion_raw` is the corpus's
+    `audio` is relative to the corpus folder; `start_s`/`end_s` cut it, and `channel` is the one of
+    several, from 0, that holds the utterance (None: all are mixed). `emotion_raw` is the corpus's
     word, `emotion` a name in `Labels`. `split` is None until the manifest assigns one, unless the
     corpus itself gives it.
     """
@@ -33,6 +34,7 @@ class Utterance:
     text: str | None = None
     tags: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,11 @@ class CorpusReading:
     notes: tuple[Note, ...] = ()
 
 
-LEFT_OUT = "is left out by corpus.label_map"  # ends the reason of every row left out on purpose
+# These end the reason of every row left out on purpose.
+LEFT_OUT = "is left out by corpus.label_map"
+LEFT_OUT_CODE = "is left out by corpus.files.codes"
 
 
 def is_left_out(row: RejectedRow) -> bool:
-    """Return whether corpus.label_map leaves the row out on purpose, which is not a defect of the corpus."""
-    return row.reason.endswith(LEFT_OUT)
+    """Return whether the parameters leave the row out on purpose, which is not a defect of the corpus."""
+    return row.reason.endswith((LEFT_OUT, LEFT_OUT_CODE))

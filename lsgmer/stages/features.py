@@ -262,7 +262,7 @@ def reader_of(
         return ModalityReader(
             encoder.spec,
             lambda u: round(1000 * manifest.durations[u.id]) if u.audio else None,
-            lambda us: speech.encode([decode(corpus / str(u.audio), u.start_s, u.end_s) for u in us]),
+            lambda us: speech.encode([decode(corpus / str(u.audio), u.start_s, u.end_s, u.channel) for u in us]),
         )
     words, before = cast(TextEncoder, encoder), words_before(manifest.utterances, context)
     return ModalityReader(

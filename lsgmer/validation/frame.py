@@ -22,7 +22,10 @@ from lsgmer.manifests.utterance import Utterance
 CHUNK = 8  # files per message to a worker
 DIGITS = 6  # the last bits of a mean differ between processors
 ROUNDED = ("rms_db", "peak", "clipping_share", "silence_share")
-COLUMNS = ("id", "speaker", "session", "dialogue", "sex", "split", "emotion", "audio", "start_s", "end_s", "text")
+COLUMNS = (
+    *("id", "speaker", "session", "dialogue", "sex", "split", "emotion"),
+    *("audio", "start_s", "end_s", "channel", "text"),
+)
 NUMBERS = (
     "sample_rate",
     "channels",
@@ -34,7 +37,7 @@ NUMBERS = (
     "clipping_share",
     "silence_share",
 )
-DERIVED = ("sha256", "content", "decode_error", "cut_error", "text_damage")
+DERIVED = ("sha256", "content", "decode_error", "cut_error", "text_damage", "mixing")
 SHOWN = 40  # how many characters of damaged text a reason quotes
 
 
@@ -44,7 +47,7 @@ def audio_facts(utterances: Sequence[Utterance], root: Path, processes: int) -> 
     Uses `processes` processes, 0 for every core, and shows progress. Raises LsgmerError when a worker dies.
     """
     spoken = [u for u in utterances if u.audio is not None]
-    jobs = [(root / str(u.audio), u.start_s, u.end_s) for u in spoken]
+    jobs = [(root / str(u.audio), u.start_s, u.end_s, u.channel) for u in spoken]
     found = track(_read_all(jobs, min(processes or cores(), len(jobs))), len(jobs), "audio facts")
     return {utterance.id: fact for utterance, fact in zip(spoken, found, strict=True)}
 
@@ -53,6 +56,7 @@ def to_frame(utterances: Sequence[Utterance], known: Mapping[str, AudioFacts]) -
     """Return one row per utterance: its fields, its facts (missing without audio), and what is wrong with it.
 
     `content` is audio or else text; `decode_error`, `cut_error` and `text_damage` say why, or are missing.
+    `mixing` says what mixing the channels loses.
     """
     rows = []
     for utterance in utterances:
@@ -65,13 +69,14 @@ def to_frame(utterances: Sequence[Utterance], known: Mapping[str, AudioFacts]) -
         row["text_damage"] = text_damage(utterance.text) if utterance.text else None
         rows.append(row)
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *NUMBERS, *DERIVED, "error"])
-    return frame.astype({name: "float64" for name in (*NUMBERS, "start_s", "end_s")})
+    return frame.astype({name: "float64" for name in (*NUMBERS, "start_s", "end_s", "channel")})
 
 
 def add_reach(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with, for each row, in how many splits its speaker, session, dialogue, audio and words occur.
 
-    Missing where the row has none. Words are compared ignoring case and spacing.
+    Missing where the row has none. Words are compared ignoring case and spacing. Audio is the same where the samples
+    are, and where one row is a channel of what another mixes.
     """
     words = frame["text"].map(lambda text: " ".join(text.casefold().split()), na_action="ignore")
     keys = {name: frame[name] for name in ("speaker", "session", "dialogue")} | {
@@ -79,6 +84,10 @@ def add_reach(frame: pd.DataFrame) -> pd.DataFrame:
         "text": words,
     }
     reach = {f"{name}_splits": frame["split"].groupby(key).transform("nunique") for name, key in keys.items()}
+    part = frame[frame["audio"].notna()].groupby(["audio", "start_s", "end_s"], dropna=False)
+    mixed = part["channel"].transform(lambda channel: channel.isna().any())
+    shared = part["split"].transform("nunique").where(mixed.astype(bool))
+    reach["audio_splits"] = pd.concat([reach["audio_splits"], shared], axis=1).max(axis=1)
     return frame.assign(**reach)
 
 
@@ -124,7 +133,7 @@ def text_damage(text: str) -> str | None:
     return None
 
 
-Job = tuple[Path, float | None, float | None]
+Job = tuple[Path, float | None, float | None, int | None]
 
 
 def _facts(job: Job) -> AudioFacts:

@@ -70,6 +70,7 @@ def row_rules(params: ValidateParams, labels: Labels) -> tuple[Rule, ...]:
         ),
         *(_row_rule(*given, aside) for given in _content_rules()),
         *(_row_rule(*given, aside) for given in _level_rules(params)),
+        *_channel_rules(),
     )
 
 
@@ -77,7 +78,7 @@ def kept_rules(split: str) -> tuple[Rule, ...]:
     """Return what is expected of the rows that are kept, all together (the frame of `frame.add_reach`).
 
     `split` is manifest.split. An official partition is not ours to change, so the speakers and recordings that its
-    splits share are warnings.
+    splits share are warnings. Nor can one or two speakers be divided, where what was said decides (`text`).
     """
     repeated = "fine where the corpus repeats its sentences; otherwise text may be learnt"
     text = _one_split("text", "warning", repeated, "id")
@@ -92,6 +93,13 @@ def kept_rules(split: str) -> tuple[Rule, ...]:
         )
     apart = "correct the split column, or set manifest.split to speaker"
     copied = "keep one copy of each recording, or put all copies into one split"
+    if split == "text":
+        shared = "too few speakers to divide by; numbers are not speaker-independent"
+        return (
+            _one_split("speaker", "warning", shared, "speaker"),
+            _one_split("audio", "critical", copied, "id"),
+            _one_split("text", "critical", "this is a fault of lsgmer, not of the data", "id"),
+        )
     rules = [_one_split("speaker", "critical", apart, "speaker"), _one_split("audio", "critical", copied, "id"), text]
     if split == "session":
         rules.insert(1, _one_split("session", "critical", "correct the session column", "session"))
@@ -115,6 +123,20 @@ def group_rules(params: ValidateParams) -> tuple[Rule, ...]:
         _at_least("labels_in_test", "test_rows", 1, "warning", more),
         _at_least("class_shares", "class_share", params.min_class_share, "warning", more),
         _at_least("split_shares", "split_share", params.min_split_share, "warning", "change the shares of the splits"),
+    )
+
+
+def _channel_rules() -> tuple[Rule, ...]:
+    """Return what is expected of recordings with several channels of which none is named."""
+    choose = "name the one to read in corpus.channel, or in a column of the table (corpus.columns.channel)"
+    said = {
+        "cancel": f"mixed to mono, their channels cancel out; {choose}",
+        "differ": f"their channels have little in common, as with a person on each, or one is silent; {choose}",
+    }
+    kind = "ExpectColumnValuesToNotBeInSet"
+    return tuple(
+        Rule(f"channels_{word}", kind, {"column": "mixing", "value_set": [word]}, "warning", remedy)
+        for word, remedy in said.items()
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsgmer.commands.predict import Query, before, read_table
+from lsgmer.commands.predict import Query, before, gather, read_table
 from lsgmer.core.errors import LsgmerError
 
 ROWS = st.lists(
@@ -43,3 +43,13 @@ def test_a_table_gives_speaker_dialogue_and_turn(tmp_path: Path):
     table.write_text("text,turn\nhello,first\n")
     with pytest.raises(LsgmerError, match="row 1: turn 'first' is not a whole number"):
         read_table(table)
+
+
+def test_two_channels_of_a_file_are_two_rows(tmp_path: Path):
+    table = tmp_path / "t.csv"
+    table.write_text("audio,channel\ncall.wav,left\ncall.wav,1\ncall.wav,\n")
+    assert [(q.name, q.channel) for q in gather([], None, table)] == [
+        ("call.wav#left", "left"),
+        ("call.wav#1", "1"),
+        ("call.wav", None),
+    ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lsgmer.core.records import EncoderSpec, Label, Labels, canonical_json, digest
+from lsgmer.core.records import EncoderSpec, Label, Labels, canonical_json, channel_number, digest
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
@@ -58,3 +59,16 @@ def test_records_refuse_unknown_keys_and_are_stable_json():
     spec = EncoderSpec(**SPEC)
     assert EncoderSpec.model_validate_json(spec.to_json()) == spec
     assert spec.to_json() == EncoderSpec(**dict(reversed(SPEC.items()))).to_json()
+
+
+@pytest.mark.parametrize(
+    ("given", "number"), [("0", 0), (" 1 ", 1), ("left", 0), ("RIGHT", 1), ("1.0", 1), (3, 3), (np.float64(1.0), 1)]
+)
+def test_channels_have_numbers_and_two_have_names(given: object, number: int) -> None:
+    assert channel_number(given) == number
+
+
+@pytest.mark.parametrize("given", ["", "middle", "-1", "1.5", "٣", True, None, "99999", "0x1"])
+def test_what_is_no_channel_is_refused(given: object) -> None:
+    with pytest.raises(ValueError, match=r"is not a channel: give 0 \(left\), 1 \(right\), 2, \.\.\., left or right"):
+        channel_number(given)

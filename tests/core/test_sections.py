@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from lsgmer.core.errors import ParamsError
-from lsgmer.core.sections import Part, Section, Sections, merge_layers, read_sections
+from lsgmer.core.sections import Part, Section, Sections, merge_layers, override, read_sections, read_yaml
 from lsgmer.params import load_params
 from lsgmer.validation.params import ValidationSections
 
@@ -74,3 +74,20 @@ def test_layers_replace_key_by_key(tmp_path):
     content = merge_layers(written(tmp_path), top, ["validate.weight=0.5"])
     assert content["shape"] == {"size": 9, "weight": 2.0, "later": "x"}
     assert content["validate"] == {"size": 3, "weight": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("written_as", "read_as"), [("01", "1"), ("08", "8"), ("0x1F", "31"), ("True", "true"), ("~", "null")]
+)
+def test_a_key_that_yaml_reads_as_something_else_must_be_quoted(tmp_path, written_as, read_as):
+    message = rf'the key {written_as} is read as {read_as}; quote it: "{written_as}"'
+    with pytest.raises(ParamsError, match=rf"params\.yaml: 1 problem\(s\)\n  line 3: {message}"):
+        read_yaml(written(tmp_path, f"shape:\n  codes:\n    - {{{written_as}: neutral, b: 1}}\n"))
+    with pytest.raises(ParamsError, match=message):
+        override({}, [f"corpus.label_map={{{written_as}: neutral}}"])
+    quoted = read_yaml(written(tmp_path, f'codes: {{"{written_as}": neutral}}'))
+    assert quoted == {"codes": {written_as: "neutral"}}
+
+
+def test_keys_that_are_what_is_written_need_no_quotes(tmp_path):
+    assert read_yaml(written(tmp_path, "a: {1: x, 2.5: y, yes: z}")) == {"a": {1: "x", 2.5: "y", "yes": "z"}}

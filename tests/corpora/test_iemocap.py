@@ -132,6 +132,13 @@ def test_a_turn_without_words_is_reported_by_name(tmp_path: Path) -> None:
     }
 
 
+def test_audio_whose_suffix_is_in_capitals_is_found(release: Release) -> None:
+    path = release.wav("Ses01F_impro01_F000")
+    path.rename(path.with_suffix(".WAV"))
+    found = {u.id: u.audio for u in read(release).utterances}
+    assert found["Ses01F_impro01_F000"] == "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.WAV"
+
+
 def test_missing_audio_is_reported_by_name_though_macos_left_a_companion(release: Release) -> None:
     release.wav("Ses01F_impro01_F000").unlink()
     (row,) = defects(read(release))

@@ -60,6 +60,33 @@ def test_a_full_row(tmp_path: Path) -> None:
     assert (found.split, found.turn, found.tags, found.sex, found.corpus) == ("test", 3, ("fast", "loud"), "f", "table")
 
 
+def test_two_channels_of_a_file_are_two_utterances(tmp_path: Path) -> None:
+    rows = [ROW | {"speaker": who, "channel": side} for who, side in (("agent", "left"), ("caller", "1"), ("both", ""))]
+    rows += [ROW | {"start": "0.5", "channel": "1"}, ROW | {"channel": "middle"}, ROW | {"channel": "0"}]
+    table(tmp_path, rows, columns=(*COLUMNS, "channel"))
+    reading = read_corpus(params(columns=FIELDS | {"channel": "channel"}), tmp_path)
+    assert [(u.id, u.speaker, u.channel) for u in reading.utterances] == [
+        ("audio/a#0", "agent", 0),
+        ("audio/a#1", "caller", 1),
+        ("audio/a", "both", None),
+        ("audio/a@0.500#1", "S1", 1),
+    ]
+    assert [row.reason for row in reading.rejected] == [
+        "channel 'middle' is not a channel: give 0 (left), 1 (right), 2, ..., left or right",
+        "id 'audio/a#0' is already that of row 2",
+    ]
+
+
+def test_the_channel_of_rows_without_one_is_the_corpuss(tmp_path: Path) -> None:
+    rows = [ROW | {"channel": "0"}, ROW | {"audio": "b.wav"}, ROW | {"audio": "", "channel": "1"}]
+    table(tmp_path, rows, columns=(*COLUMNS, "channel"))
+    found = read_corpus(params(columns=FIELDS | {"channel": "channel"}, channel="right"), tmp_path).utterances
+    assert [u.channel for u in found] == [0, 1, None]
+    for wrong in ("middle", -1, 1.5, True):
+        with pytest.raises(ValueError, match="is not a channel: give 0"):
+            params(channel=wrong)
+
+
 def test_empty_cells_are_none(tmp_path: Path) -> None:
     (found,) = read(tmp_path, ROW | {"text": "   "}).utterances
     assert (found.text, found.sex, found.split, found.turn, found.tags) == (None, None, None, None, ())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from lsgmer.audio import AudioFacts
 from lsgmer.core.errors import LsgmerError
@@ -57,6 +58,7 @@ optional = st.none() | printable
             turn=st.none() | st.integers(-5, 9999),
             audio=optional,
             start_s=st.none() | st.floats(0, 1e5),
+            channel=st.none() | st.integers(0, 7),
             tags=st.lists(printable, max_size=3).map(tuple),
             numbers=st.dictionaries(printable, st.floats(-10, 10), max_size=3),
         ),
@@ -68,6 +70,17 @@ def test_any_rows_survive_the_disk(tmp_path, rows):
     made = Manifest(tuple(rows), LABELS, "table")
     made.save(tmp_path)
     assert Manifest.load(tmp_path) == made
+
+
+def test_a_channel_is_part_of_a_row_and_leaves_rows_without_one_as_they_are(tmp_path):
+    MANIFEST.save(tmp_path / "without")
+    assert "channel" not in parquet.read_schema(tmp_path / "without" / "manifest.parquet").names
+    assert MANIFEST.content_hash == "99169e8af785a849692349ab2df742b70d6e803cb477635b7fa18e16c10a377c"
+    sides = [Manifest((utterance(), replace(FULL, channel=side)), LABELS, "table") for side in (0, 1)]
+    assert len({MANIFEST.content_hash, *(made.content_hash for made in sides)}) == 3
+    for made in sides:
+        made.save(tmp_path / "with")
+        assert Manifest.load(tmp_path / "with", LABELS) == made
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):

@@ -117,3 +117,20 @@ def test_an_official_split_is_the_corpuss_own_and_must_be_whole():
 def test_shares_that_leave_nothing_to_train_on_are_refused():
     with pytest.raises(ParamsError, match="nothing to train on"):
         assign_splits(utterances(NEMO), BY_SPEAKER.model_copy(update={"valid_share": 0.5, "test_share": 0.5}))
+
+
+def test_words_divide_what_one_or_two_speakers_said_and_nothing_else():
+    by_text = BY_SPEAKER.model_copy(update={"split": "text"})
+    said = [f"say the word {n}" for n in range(40)]
+    made = [replace(u, text=t) for t in said for u in utterances(["a", "b"])]
+    made.append(replace(made[0], text="Say  the word 0"))
+    found = assign_splits(made, by_text)
+    demand_every_split(found, by_text)
+    assert len({u.split for u in found if "word 0" in (u.text or "").lower()}) == 1
+    assert Counter(u.split for u in found).keys() == set(SPLITS)
+    with pytest.raises(LsgmerError, match="text would put 3 speakers on both sides"):
+        assign_splits([*made, *utterances(["c"])], by_text)
+    with pytest.raises(LsgmerError, match=r"every row's text; 1 have none, such as u0"):
+        assign_splits(utterances(["a"], text=" "), by_text)
+    with pytest.raises(LsgmerError, match=r"at least three speakers; with fewer speakers, set manifest\.split to text"):
+        demand_every_split(assign_splits(utterances(["a", "b"]), BY_SPEAKER), BY_SPEAKER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -10,10 +11,13 @@ import socket
 import struct
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
+import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+import soundfile
 
 from lsgmer.core.paths import Workspace
 from lsgmer.registry.audit import LINKS, audit
@@ -33,6 +37,19 @@ def workspace(golden):
 @pytest.fixture(scope="module")
 def record(workspace):
     return PackageRecord.model_validate_json((workspace.data("package") / "package.json").read_text())
+
+
+def write_call(folder: Path, audio: Path, text: str) -> Path:
+    """Write a call with `audio` on the left and the same backwards on the right; return a table of both and `audio`."""
+    samples, rate = soundfile.read(audio, dtype="float32")
+    folder.mkdir()
+    soundfile.write(folder / "call.wav", np.stack([samples, samples[::-1]], axis=1), rate, subtype="FLOAT")
+    with (folder / "rows.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("audio", "text", "channel"))
+        writer.writerow((audio, text, ""))
+        writer.writerows(("call.wav", text, channel) for channel in ("left", "1", "2"))
+    return folder / "rows.csv"
 
 
 def test_it_says_what_it_did_and_what_comes_next(golden, record):
@@ -200,8 +217,12 @@ def test_the_champion_is_served_and_answers(golden, workspace, record):
         assert said["model_version"] == record.tag
         assert said["modalities"] == ["audio", "text"]
         assert sum(said["probabilities"].values()) == pytest.approx(1, abs=1e-4)
-        table = project.lsgmer("predict", str(audio), "--text", row["text"], "--format", "json")
-        offline = json.loads(table.output[table.output.index("[") :])[0]
+        rows = write_call(workspace.root / "call", audio, row["text"])
+        table = project.lsgmer("predict", "--table", str(rows), "--format", "json")
+        offline, left, right, absent = json.JSONDecoder().raw_decode(table.output[table.output.index("[") :])[0]
+        assert left["probabilities"] == pytest.approx(offline["probabilities"], abs=1e-6)
+        assert right["probabilities"] != pytest.approx(offline["probabilities"], abs=1e-3)
+        assert absent["error"].endswith("there is no channel 2; the recording has 2 channels, 0 to 1")
         assert offline["emotion"] == said["emotion"]
         assert offline["probabilities"] == pytest.approx(said["probabilities"], abs=1e-6)
     finally:

@@ -93,6 +93,9 @@ REFUSED = {
     "too many previous": ({"json": {"text": WORDS, "previous": ["a"] * 33}}, 413, "previous: 33 utterances"),
     "long previous": ({"json": {"text": WORDS, "previous": ["a" * 10_001]}}, 413, "previous[0].text: 10001"),
     "odd speaker": ({"data": {"text": WORDS, "speaker": "a\nb"}}, 400, "speaker: at most 128"),
+    "no channel": ({**audio(tone()), "data": {"channel": "middle"}}, 400, "channel: channel 'middle' is not a channel"),
+    "absent channel": ({**audio(tone(channels=2)), "data": {"channel": "2"}}, 400, "has 2 channels, 0 to 1"),
+    "channel of nothing": ({"data": {"text": WORDS, "channel": "0"}}, 400, "channel: there is no audio"),
     "long speaker": ({"data": {"text": WORDS, "speaker": "a" * 129}}, 400, "speaker: at most 128"),
     "lone surrogate": (
         {"content": b'{"text": "\\ud800"}', "headers": {"content-type": "application/json"}},
@@ -161,6 +164,20 @@ def test_a_speakers_level_is_learnt_used_and_deleted(served: Served, offline: Pr
 def test_other_formats_rates_and_channels_are_read(served: Served, kind: str) -> None:
     answer = served.post(**audio(tone(rate=44100, channels=2, kind=kind), f"{'x' * 300}.{kind.lower()}"))
     assert answer.status_code == 200, answer.text
+
+
+def test_each_channel_of_a_call_has_its_own_answer(served: Served, offline: Predictor, tmp_path: Path) -> None:
+    """Over HTTP, and by `lsgmer predict` with the same model."""
+    voices = [soundfile.read(io.BytesIO(tone(pitch=pitch)))[0] for pitch in (120.0, 330.0)]
+    soundfile.write(tmp_path / "call.wav", np.stack(voices, axis=1), 16000)
+    content = (tmp_path / "call.wav").read_bytes()
+    answers = [served.post(**audio(content), data={"channel": side}).json()["probabilities"] for side in ("left", "1")]
+    assert answers[0] != pytest.approx(answers[1], abs=1e-3)
+    for answer, side in zip(answers, (0, 1), strict=True):
+        (expected,) = offline.predict([Input(audio=decode(content, channel=side))])
+        assert answer == pytest.approx(expected.probabilities, abs=1e-12)
+    mixed = served.post(**audio(content)).json()["probabilities"]
+    assert mixed == pytest.approx(offline.predict([Input(audio=decode(content))])[0].probabilities, abs=1e-12)
 
 
 def test_requests_at_the_same_time_get_each_their_own_answer(served: Served, offline: Predictor) -> None:

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from lsgmer.audio import decode
+from lsgmer.audio import Waveform, decode
 from lsgmer.audio import facts as audio_facts
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
@@ -79,7 +79,7 @@ def make_workspace(root: Path, roberta: Path, *changes: str) -> Params:
 def validate(root: Path, params: Params, made: list[Utterance]) -> None:
     """Write the validated manifest of `made`, as validation does for data that pass."""
     manifest = Manifest(tuple(made), params.corpus.label_set, "table")
-    facts = {u.id: audio_facts(root / params.corpus.path / u.audio) for u in made if u.audio}
+    facts = {u.id: audio_facts(root / params.corpus.path / u.audio, channel=u.channel) for u in made if u.audio}
     report = ValidationReport(
         passed=True, expectations=(), summary={}, quarantined={}, manifest_hash=manifest.content_hash
     )
@@ -125,6 +125,26 @@ def reference(tmp_path_factory: pytest.TempPathFactory, roberta: Path) -> Path:
     root = tmp_path_factory.mktemp("reference")
     run(Workspace(root), make_workspace(root, roberta))
     return root
+
+
+def test_each_channel_of_a_call_has_the_features_of_its_own_voice(tmp_path: Path, roberta: Path) -> None:
+    params = make_workspace(tmp_path, roberta)
+    corpus = tmp_path / params.corpus.path
+    made = [u for u in utterances(corpus) if u.audio]
+    one, other = [u for u in made if u.split == "test"][:2]
+    voices = [decode(corpus / str(u.audio)).samples for u in (one, other)]
+    length = min(map(len, voices))
+    soundfile.write(corpus / "call.wav", np.stack([v[:length] for v in voices], axis=1), RATE, subtype="FLOAT")
+    sides = [replace(u, audio="call.wav", channel=side) for side, u in enumerate((one, other))]
+    rows = sorted([*sides, *(u for u in made if u not in (one, other))], key=lambda u: u.id)
+    validate(tmp_path, params, rows)
+    run(Workspace(tmp_path), params)
+    found = FeatureSplit.load(tmp_path / "data/features/test")
+    encoder = build_audio(params.features.audio, tmp_path, "cpu")
+    assert encoder is not None
+    for utterance, voice in zip(sides, voices, strict=True):
+        (expected,) = encoder.encode([Waveform(voice[:length], RATE)])
+        np.testing.assert_allclose(found.features("audio", found.ids.index(utterance.id)), expected, atol=1e-5)
 
 
 def test_precomputed_features_stand_in_for_audio(

@@ -29,7 +29,7 @@ from tests.support import meld_release
 from tests.support.synthetic import ROOT, small_params
 
 LABELS = ("angry", "happy", "neutral", "sad")
-COLUMNS = ("id", "audio", "text", "emotion", "speaker", "session", "split", "end_s")
+COLUMNS = ("id", "audio", "text", "emotion", "speaker", "session", "split", "end_s", "channel")
 SETTINGS = (
     f"corpus.columns={{{', '.join(f'{name}: {name}' for name in COLUMNS)}}}",
     "validate.processes=1",
@@ -376,3 +376,37 @@ def test_a_clip_without_audio_is_put_aside_by_name_and_copies_in_an_official_spl
     assert report["summary"]["kept"] == 40
     copies = finding(report, "audio_in_one_split")  # the real partition has some: a warning, or it could not be used
     assert (copies["severity"], copies["examples"]) == ("warning", ["test-dia1_utt0", "train-dia1_utt0"])
+
+
+def test_channels_are_told_apart_and_mixing_them_is_looked_at(corpus):
+    voices = np.random.default_rng(50).normal(scale=0.1, size=(4, 8000)).clip(-0.4, 0.4)
+    corpus.speak("call", 0, voices[:2].T)
+    corpus.speak("other", 0, voices[2:].T)
+    corpus.speak("inverted", 0, np.stack([voices[0], -voices[0]], axis=1))
+    for name, (audio, channel) in {
+        "u00": ("call", "left"),  # with u01: one file, two utterances of one split, no copy
+        "u01": ("call", "1"),
+        "u02": ("call", "2"),
+        "u03": ("inverted", ""),
+        "u04": ("other", ""),
+    }.items():
+        corpus.rows[name] |= {"audio": f"audio/{audio}.flac", "channel": channel}
+    report = corpus.validate()
+    quarantined = corpus.quarantine()
+    assert quarantined["u02"] == "channel: there is no channel 2; the recording has 2 channels, 0 to 1"
+    assert quarantined["u03"].startswith("channels cancel out")
+    assert "its channels cancel out: name one (corpus.channel)" in quarantined["u03"]
+    assert set(quarantined) == {"u02", "u03"}
+    assert broken(report, "warning") >= {"channels_cancel", "channels_differ"}
+    assert finding(report, "channels_cancel")["examples"] == ["u03"]
+    assert finding(report, "channels_differ")["examples"] == ["u04"]
+    assert "corpus.columns.channel" in finding(report, "channels_differ")["remedy"]
+    kept = {u.id: u.channel for u in ValidatedManifest.load(corpus.workspace.data("validate")).utterances}
+    assert (kept["u00"], kept["u01"], kept["u04"]) == (0, 1, None)
+
+    corpus.speak("alone", 0, voices[1])  # channel 1 of the call, in another split
+    corpus.rows["u30"]["audio"] = "audio/alone.flac"
+    shutil.rmtree(corpus.workspace.data("validate"))
+    message, _ = corpus.refusal()
+    assert "audio_in_one_split: 2 of" in message
+    assert "u01, u30" in message

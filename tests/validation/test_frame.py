@@ -8,6 +8,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lsgmer.audio import AudioFacts
 from lsgmer.core.records import Label, Labels
 from lsgmer.manifests.manifest import Manifest
 from lsgmer.manifests.utterance import Utterance
@@ -115,3 +116,19 @@ def test_a_worker_that_dies_is_explained(clips, monkeypatch):
     monkeypatch.setattr(frame, "ProcessPoolExecutor", Dying)
     with pytest.raises(frame.LsgmerError, match=r"set validate.processes lower"):
         audio_facts(made, root, 2)
+
+
+def test_a_channel_and_the_mix_that_holds_it_are_the_same_audio():
+    made = [
+        utterance("whole", audio="a.wav"),
+        utterance("left", audio="a.wav", channel=0, split="test"),
+        utterance("apart-0", audio="b.wav", channel=0),
+        utterance("apart-1", audio="b.wav", channel=1, split="test"),
+        utterance("early", audio="c.wav", end_s=1.0),
+        utterance("late", audio="c.wav", start_s=1.0, channel=0, split="test"),
+        utterance("wordless"),
+    ]
+    sounds = {u.id: AudioFacts(sha256=u.id) for u in made if u.audio}
+    found = add_reach(to_frame(made, sounds)).set_index("id")["audio_splits"]
+    assert found.dropna().to_dict() == {"whole": 2, "left": 2, "apart-0": 1, "apart-1": 1, "early": 1, "late": 1}
+    assert add_reach(to_frame(made[-1:], {}))["audio_splits"].isna().all()
