@@ -30,6 +30,7 @@ from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.process import apply_environment
 from lsgmer.core.progress import PROGRESS
+from lsgmer.features.links import refresh_links
 from lsgmer.registry import champions
 from lsgmer.registry.promotion import packaged_tag, read_gate, read_metrics, to_promote, verdict_code
 from lsgmer.workspace import dvc, outcome
@@ -91,6 +92,7 @@ def walk(workspace: Workspace) -> State[Any]:
     root = str(workspace.root)
     dvc.check_workspace(workspace.root)
     fetch_absent(root)
+    refresh_links(workspace)
     plan, todo = dvc.survey(workspace.root)
     packaging = plan.after({dvc.PACKAGE})
     changed = False

@@ -129,6 +129,22 @@ def import_meld(
     raise typer.Exit(body(source, destination))
 
 
+@app.command("import-encoder")
+def import_encoder(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A folder, or a hub id such as microsoft/wavlm-base.")
+    ],
+    destination: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Becomes features.audio.source or .text.source.")
+    ],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id (default: main).")] = None,
+) -> None:
+    """Turn an encoder, also one with pickled weights, into a folder that a run reads; a hub id needs the network."""
+    from lsgmer.commands.import_encoder import import_encoder as body
+
+    body(source, destination, revision)
+
+
 @app.command()
 def doctor() -> None:
     """Check whether this machine can run lsgmer: versions, threads, device, offline switches. Exit 1: it cannot."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from lsgmer.commands.flow_process import run_module
 from lsgmer.core.paths import Workspace
 from lsgmer.core.sections import rebase
+from lsgmer.features.links import refresh_links
 from lsgmer.params import load_params
 from lsgmer.registry.promotion import to_promote, verdict_code
 from lsgmer.workspace import copies, dvc, outcome
@@ -19,6 +20,7 @@ def run(params_file: Path | None, overrides: Sequence[str], folder: Path | None)
     """Bring a workspace up to date and return the exit code. Raises ParamsError, Busy and other LsgmerErrors."""
     workspace = choose(Path.cwd(), params_file, overrides, folder)
     check_free(workspace)
+    refresh_links(workspace)
     if nothing_to_do(workspace):
         print(f"everything is up to date\n\n{outcome.render(workspace)}")
         return verdict_code(workspace)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import psutil
 
+OFFLINE = "HF_HUB_OFFLINE"
 # Defaults only: whoever wants the network or telemetry sets the variable in the environment.
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -15,7 +16,7 @@ ENVIRONMENT = {
     "BENTOML_DO_NOT_TRACK": "True",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_OFFLINE": "1",
+    OFFLINE: "1",
     "TOKENIZERS_PARALLELISM": "false",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }

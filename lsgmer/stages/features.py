@@ -32,6 +32,7 @@ from lsgmer.encoders.build import (
 from lsgmer.encoders.params import FeaturesParams, FinetuneParams, FinetunePart
 from lsgmer.features.batch import length_buckets
 from lsgmer.features.dialogues import has_text, words_before
+from lsgmer.features.links import link_encoders
 from lsgmer.features.normalise import Level, RunningLevel, levels_of
 from lsgmer.features.store import Frames, Levels, write_split
 from lsgmer.manifests.utterance import Utterance
@@ -94,6 +95,7 @@ def run(workspace: Workspace, params: Needs) -> None:
     OSError, naming the folder, for a full disk.
     """
     set_threads(params.runtime.threads)
+    link_encoders(workspace, params.features)
     manifest = ValidatedManifest.load(workspace.data("validate"))
     parts: dict[Split, list[Utterance]] = {s: [u for u in manifest.utterances if u.split == s] for s in SPLITS}
     corpus, device = workspace.root / params.corpus.path, str(choose_device(params.runtime.device))
