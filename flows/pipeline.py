@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import time
 import traceback
@@ -25,7 +24,7 @@ from prefect.states import Cancelled, Completed
 from flows import stage_process
 from flows.console import Console
 from flows.pull import fetch_absent
-from flows.watch import watch_parent
+from flows.watch import interrupt_on_signals, watch_parent
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.process import apply_environment
@@ -150,7 +149,7 @@ def main() -> int:
     """Run the flow in the current folder; return the exit code of the README's table."""
     apply_environment()
     quiet()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     workspace = Workspace.here()
     try:
         with exclusive(workspace, "lsgmer run"):

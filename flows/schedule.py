@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,15 +12,12 @@ import time
 from collections.abc import Iterator
 from typing import cast
 
-import httpx
-
-from flows.watch import watch_parent
+from flows.watch import interrupt_on_signals, watch_parent
 from lsgmer.core.errors import LsgmerError, ParamsError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.process import apply_environment, end_tree, identity
-from lsgmer.workspace.prefect_server import end_orphan_server, known_server, note_path, note_server
+from lsgmer.workspace.prefect_server import API, answers, end_orphan_server, known_server, note_path, note_server
 
-API = "PREFECT_API_URL"
 START_S = 180.0
 PORT = 4200  # Prefect's own default; another one when it is taken
 
@@ -57,14 +53,6 @@ def server(workspace: Workspace) -> Iterator[str]:
         end_tree(name)
         process.wait()
         note_path(workspace).unlink(missing_ok=True)
-
-
-def answers(url: str) -> bool:
-    """Say whether a Prefect API answers at `url`."""
-    try:
-        return httpx.get(f"{url.rstrip('/')}/health", timeout=5).status_code == httpx.codes.OK
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return False
 
 
 def free_port() -> int:
@@ -113,7 +101,7 @@ def main() -> int:
     parser.add_argument("--webhook")
     given = parser.parse_args()
     apply_environment()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     watch_parent()
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the runs' own console lines stay
     os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "2")

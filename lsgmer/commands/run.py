@@ -14,6 +14,7 @@ from lsgmer.params import load_params
 from lsgmer.registry.promotion import to_promote, verdict_code
 from lsgmer.workspace import copies, dvc, outcome
 from lsgmer.workspace.lock import check_free
+from lsgmer.workspace.prefect_server import check_server
 
 
 def run(params_file: Path | None, overrides: Sequence[str], folder: Path | None) -> int:
@@ -24,6 +25,7 @@ def run(params_file: Path | None, overrides: Sequence[str], folder: Path | None)
     if nothing_to_do(workspace):
         print(f"everything is up to date\n\n{outcome.render(workspace)}")
         return verdict_code(workspace)
+    check_server()
     print("starting (Prefect takes 10 seconds, half a minute the first time)", flush=True)
     return run_module(workspace, "flows.pipeline")
 
