@@ -53,6 +53,8 @@ def stage(name: str, position: str, root: str) -> bool:
         changed = stage_process.repro(name, Path(root), on_line)
     except BaseException as error:
         console.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        if isinstance(error, stage_process.StageFailed):
+            error.shown = True
         raise
     console.end("done" if changed else "was up to date: checked")
     return changed
@@ -173,7 +175,8 @@ def report(state: State[Any], workspace: Workspace) -> int:
         error = state.result(raise_on_failure=False)
         if isinstance(error, Exception) and not isinstance(error, LsgmerError):
             traceback.print_exception(error)
-        print(f"\nlsgmer run: error: {error if isinstance(error, Exception) else state.message}", file=sys.stderr)
+        told = error.reason if isinstance(error, stage_process.StageFailed) and error.shown else error
+        print(f"\nlsgmer run: error: {told if isinstance(error, Exception) else state.message}", file=sys.stderr)
         return error.exit_code if isinstance(error, LsgmerError) else ExitCode.ERROR
     print(f"\n{outcome.render(workspace)}")
     return ExitCode.REJECTED if state.name == "Rejected" else ExitCode.DONE

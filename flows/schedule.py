@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
 import socket
@@ -10,7 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import cast
+from datetime import UTC, datetime
+from typing import Any, cast
 
 from flows.watch import interrupt_on_signals, watch_parent
 from lsgmer.core.errors import LsgmerError, ParamsError
@@ -87,9 +89,20 @@ def serve(cron: str | None, every_s: float | None, timezone: str, webhook: str |
     except ValueError as error:
         raise ParamsError(f"not a schedule: {error}") from error
     quiet()
+    times = next_runs(deployment.schedules[0].schedule)
     when = f"{cron} ({timezone})" if cron else f"every {every_s:g} s"
     print(f"retraining {when}; state and logs: {os.environ[API].removesuffix('/api')}; Ctrl-C stops it", flush=True)
+    print(f"next runs: {', '.join(f'{time:%a %Y-%m-%d %H:%M:%S %Z}' for time in times)}", flush=True)
     prefect.serve(cast(RunnerDeployment, deployment), print_starting_message=False, limit=2)
+
+
+def next_runs(schedule: Any, count: int = 3) -> list[datetime]:
+    """Return the next times of a Prefect schedule, as its server will compute them."""
+    from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
+
+    kind = CronSchedule if hasattr(schedule, "cron") else IntervalSchedule
+    found = kind.model_validate(schedule.model_dump(mode="json"))
+    return list(asyncio.run(found.get_dates(count, start=datetime.now(UTC))))
 
 
 def main() -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lsgmer.core.errors import LsgmerError
+from lsgmer.core.errors import ExitCode, LsgmerError
 
 app = typer.Typer(
     help="Retrain, gate, package, serve and audit LSGMER, a label-guided speech + text emotion model.",
@@ -183,12 +184,19 @@ def experiments_report(
 
 
 def main() -> None:
-    """Run the command; an LsgmerError becomes a message and its exit code."""
+    """Run the command; an LsgmerError, or one of the system about a file, becomes a message and an exit code."""
     try:
         app()
     except LsgmerError as error:
         print(f"lsgmer: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # of `lsgmer ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.ERROR)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"lsgmer: error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(ExitCode.ERROR)
 
 
 if __name__ == "__main__":

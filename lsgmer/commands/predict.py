@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from lsgmer.commands.models import champion_of
 from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
-from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.paths import Workspace, check_output, write_atomically
+from lsgmer.core.process import native_stderr_off
 from lsgmer.encoders.context import Earlier
 from lsgmer.features.dialogues import words_before
 from lsgmer.manifests.utterance import Utterance
@@ -48,6 +49,8 @@ def predict(paths: Sequence[str], text: str | None, table: Path | None, kind: st
     """Write one prediction per input; return ERROR when any could not be predicted, else DONE."""
     if kind not in FORMATS:
         raise ParamsError(f"--format {kind}: one of {', '.join(FORMATS)}")
+    if output:
+        check_output(output, "--output")
     sources = gather(paths, text, table)
     workspace = Workspace(Path.cwd())
     rows = list(answers(workspace, sources))
@@ -197,7 +200,8 @@ def _read(source: Query) -> Any:
     from lsgmer.audio import decode
     from lsgmer.inference.predictor import Input
 
-    audio = decode(source.audio) if source.audio else None
+    with native_stderr_off():
+        audio = decode(source.audio) if source.audio else None
     return Input(audio=audio, text=source.text, speaker=source.speaker)
 
 

@@ -60,6 +60,7 @@ def test_a_schedule_in_the_background_of_a_script_stops_with_its_run(done: Path,
     assert "code 143" in output
     assert not psutil.wait_procs([train, *family], timeout=5)[1]
     assert not (done / ".lsgmer/server.json").exists()
+    assert output.count("next runs: ") == 1
     before = runs(done)
     time.sleep(4)
     assert runs(done) == before
@@ -73,11 +74,15 @@ def test_a_prefect_address_that_does_not_answer_is_named(done: Path) -> None:
     assert "Traceback" not in output
 
 
-def test_a_proxy_is_not_asked_for_this_machine(done: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_stage_is_printed_once_and_a_proxy_is_not_asked_for_this_machine(
+    done: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody answers
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("no_proxy", "example.org")
-    set_knobs(done, sleep_s=0.1)
+    set_knobs(done, exit_code=1, message="the roof is on fire")
     code, output = finish(lsgmer(done, "run", server=server))
-    assert code == 0, output
+    assert code == 1
+    assert output.count("the roof is on fire") == 1
+    assert output.splitlines()[-1].startswith("lsgmer run: error: stage train failed; fix what its last lines say")
