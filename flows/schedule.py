@@ -89,7 +89,7 @@ def serve(cron: str | None, every_s: float | None, timezone: str, webhook: str |
     except ValueError as error:
         raise ParamsError(f"not a schedule: {error}") from error
     quiet()
-    times = next_runs(deployment.schedules[0].schedule)
+    times = next_runs(cast(Any, deployment).schedules[0].schedule)
     when = f"{cron} ({timezone})" if cron else f"every {every_s:g} s"
     print(f"retraining {when}; state and logs: {os.environ[API].removesuffix('/api')}; Ctrl-C stops it", flush=True)
     print(f"next runs: {', '.join(f'{time:%a %Y-%m-%d %H:%M:%S %Z}' for time in times)}", flush=True)
@@ -100,7 +100,7 @@ def next_runs(schedule: Any, count: int = 3) -> list[datetime]:
     """Return the next times of a Prefect schedule, as its server will compute them."""
     from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
 
-    kind = CronSchedule if hasattr(schedule, "cron") else IntervalSchedule
+    kind: Any = CronSchedule if hasattr(schedule, "cron") else IntervalSchedule
     found = kind.model_validate(schedule.model_dump(mode="json"))
     return list(asyncio.run(found.get_dates(count, start=datetime.now(UTC))))
 

@@ -59,6 +59,9 @@ def predict(paths: Sequence[str], text: str | None, table: Path | None, kind: st
         write_atomically(output, content)
     else:
         sys.stdout.write(content)
+    for row in rows:
+        for warning in row.get("warnings", ()):
+            print(f"lsgmer predict: warning: {row['source']}: {warning}", file=sys.stderr)
     failed = [row for row in rows if row["error"]]
     for row in failed:
         print(f"lsgmer predict: {row['source']}: {row['error'].removeprefix(row['source'] + ': ')}", file=sys.stderr)
@@ -193,6 +196,7 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     flat = {key: row.get(key) for key in ("source", "emotion", "consistency", "model_version", "error")}
     flat["modalities"] = "+".join(row.get("modalities", ()))
+    flat["warnings"] = "; ".join(row.get("warnings", ()))
     return flat | {f"p_{name}": value for name, value in row.get("probabilities", {}).items()}
 
 

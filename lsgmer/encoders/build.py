@@ -72,6 +72,10 @@ class TextEncoder(Protocol):
         """Return how many utterances of `before` are read with `text`."""
         ...
 
+    def tokens_left_out(self, text: str) -> int:
+        """Return how many tokens at the end of `text` are not read, because it is too long."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

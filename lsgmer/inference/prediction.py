@@ -12,7 +12,7 @@ class Prediction(Record):
 
     `context_used` is how many earlier utterances were read with the words; None where the model reads no context.
     `normalised_by` says whose audio level was removed: the speaker's own, from `enrolled` utterances, or that of the
-    training data; None where the model leaves levels in.
+    training data; None where the model leaves levels in. `warnings` say what of the input was not read.
     """
 
     emotion: str
@@ -25,3 +25,4 @@ class Prediction(Record):
     context_used: int | None = None
     normalised_by: Literal["speaker", "training"] | None = None
     enrolled: int | None = None
+    warnings: tuple[str, ...] = ()

@@ -138,6 +138,7 @@ class Predictor:
             outputs = collect_outputs([run_model(self.model, features)], [list(range(len(features)))], len(features))
             for i, (item, names) in enumerate(zip(items[part], used[part], strict=True)):
                 notes = {"context_used": self._context_used(item, names), **normalised[i][1]}
+                notes["warnings"] = self._warnings(item, names)
                 predictions.append(self._prediction(outputs, i, names, notes))
         return predictions
 
@@ -196,6 +197,17 @@ class Predictor:
         if "text" not in used:
             return 0
         return cast("TextEncoder", self.encoders["text"]).context_read(str(item.words), self._before(item))
+
+    def _warnings(self, item: Input, used: tuple[Modality, ...]) -> tuple[str, ...]:
+        """Return what of `item` was not read, and why."""
+        if "text" not in used:
+            return ()
+        left_out = cast("TextEncoder", self.encoders["text"]).tokens_left_out(str(item.words))
+        if not left_out:
+            return ()
+        spec = self.card.encoders["text"]
+        most = spec.settings["max_tokens"] if spec is not None else 0
+        return (f"text: cut after {most} tokens, the last {left_out} were not read; send shorter pieces",)
 
     def _prediction(
         self, outputs: Outputs, i: int, modalities: tuple[Modality, ...], notes: dict[str, Any]
