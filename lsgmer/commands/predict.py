@@ -196,7 +196,8 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     flat = {key: row.get(key) for key in ("source", "emotion", "consistency", "model_version", "error")}
     flat["modalities"] = "+".join(row.get("modalities", ()))
-    flat["warnings"] = "; ".join(row.get("warnings", ()))
+    if row.get("warnings"):  # a column of its own, where any row has one
+        flat["warnings"] = "; ".join(row["warnings"])
     return flat | {f"p_{name}": value for name, value in row.get("probabilities", {}).items()}
 
 
