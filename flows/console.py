@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 
 from lsgmer.core.progress import PROGRESS
 
-# DVC's own messages, which say nothing about the work.
+# DVC's own messages, which say nothing about the work, and what libmpg123 writes to stderr about a faulty MP3: that
+# such a recording is left out, and why, is in the stage's own report.
 NOISE = re.compile(
     r"^(Updating lock file|Generating lock file|Use `dvc push`|Running stage|> |To track the changes"
-    r"|To enable auto staging|\s+git add |\s+dvc config core.autostage|\s*$)"
+    r"|To enable auto staging|\s+git add |\s+dvc config core.autostage|\s*$"
+    r"|\[(src/)?libmpg123|Note: (Illegal Audio-MPEG-Header|Trying to resync|Skipped \d+ bytes|Hit )"
+    r"|Warning: (Xing |Real sample count|Encountered more data|Cannot ))"
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import time
 import traceback
@@ -25,11 +24,12 @@ from prefect.states import Cancelled, Completed
 from flows import stage_process
 from flows.console import Console
 from flows.pull import fetch_absent
-from flows.watch import watch_parent
+from flows.watch import interrupt_on_signals, watch_parent
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.process import apply_environment
 from lsgmer.core.progress import PROGRESS
+from lsgmer.features.links import refresh_links
 from lsgmer.registry import champions
 from lsgmer.registry.promotion import packaged_tag, read_gate, read_metrics, to_promote, verdict_code
 from lsgmer.workspace import dvc, outcome
@@ -53,6 +53,8 @@ def stage(name: str, position: str, root: str) -> bool:
         changed = stage_process.repro(name, Path(root), on_line)
     except BaseException as error:
         console.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        if isinstance(error, stage_process.StageFailed):
+            error.shown = True
         raise
     console.end("done" if changed else "was up to date: checked")
     return changed
@@ -91,6 +93,7 @@ def walk(workspace: Workspace) -> State[Any]:
     root = str(workspace.root)
     dvc.check_workspace(workspace.root)
     fetch_absent(root)
+    refresh_links(workspace)
     plan, todo = dvc.survey(workspace.root)
     packaging = plan.after({dvc.PACKAGE})
     changed = False
@@ -148,7 +151,7 @@ def main() -> int:
     """Run the flow in the current folder; return the exit code of the README's table."""
     apply_environment()
     quiet()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     workspace = Workspace.here()
     try:
         with exclusive(workspace, "lsgmer run"):
@@ -172,7 +175,8 @@ def report(state: State[Any], workspace: Workspace) -> int:
         error = state.result(raise_on_failure=False)
         if isinstance(error, Exception) and not isinstance(error, LsgmerError):
             traceback.print_exception(error)
-        print(f"\nlsgmer run: error: {error if isinstance(error, Exception) else state.message}", file=sys.stderr)
+        told = error.reason if isinstance(error, stage_process.StageFailed) and error.shown else error
+        print(f"\nlsgmer run: error: {told if isinstance(error, Exception) else state.message}", file=sys.stderr)
         return error.exit_code if isinstance(error, LsgmerError) else ExitCode.ERROR
     print(f"\n{outcome.render(workspace)}")
     return ExitCode.REJECTED if state.name == "Rejected" else ExitCode.DONE

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import httpx
 
 from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.process import is_loopback
 from lsgmer.core.records import Record
 from lsgmer.core.source import SourceState, source_state
 from lsgmer.registry import champions
@@ -82,7 +83,8 @@ def log_event(workspace: Workspace, record: RunRecord) -> None:
 def call_webhook(url: str, record: RunRecord) -> bool:
     """POST the record as JSON; return whether the webhook accepted it. A failure is reported, but never fatal."""
     try:
-        httpx.post(url, json=record.model_dump(mode="json"), timeout=WEBHOOK_TIMEOUT_S).raise_for_status()
+        content, proxy = record.model_dump(mode="json"), not is_loopback(url)
+        httpx.post(url, json=content, timeout=WEBHOOK_TIMEOUT_S, trust_env=proxy).raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         print(f"retrain: the webhook {url} did not accept the message: {error}", file=sys.stderr, flush=True)
         return False

@@ -64,7 +64,8 @@ def _attempt(workspace: Workspace, updated: list[str]) -> State[Any]:
 
 
 def _tell(workspace: Workspace, record: records.RunRecord, webhook: str | None) -> None:
-    print(f"run {record.id}: {record.state}. {record.message}", file=sys.stderr, flush=True)
+    first = record.message.partition("\n")[0]  # what follows in a failure's message was printed when it happened
+    print(f"run {record.id}: {record.state}. {first}", file=sys.stderr, flush=True)
     if record.state in ("Completed", "Unchanged"):
         return
     records.log_event(workspace, record)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import cast
+from datetime import UTC, datetime
+from typing import Any, cast
 
-import httpx
-
-from flows.watch import watch_parent
+from flows.watch import interrupt_on_signals, watch_parent
 from lsgmer.core.errors import LsgmerError, ParamsError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.process import apply_environment, end_tree, identity
-from lsgmer.workspace.prefect_server import end_orphan_server, known_server, note_path, note_server
+from lsgmer.workspace.prefect_server import API, answers, end_orphan_server, known_server, note_path, note_server
 
-API = "PREFECT_API_URL"
 START_S = 180.0
 PORT = 4200  # Prefect's own default; another one when it is taken
 
@@ -59,14 +57,6 @@ def server(workspace: Workspace) -> Iterator[str]:
         note_path(workspace).unlink(missing_ok=True)
 
 
-def answers(url: str) -> bool:
-    """Say whether a Prefect API answers at `url`."""
-    try:
-        return httpx.get(f"{url.rstrip('/')}/health", timeout=5).status_code == httpx.codes.OK
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return False
-
-
 def free_port() -> int:
     """Return Prefect's default port, or another free one on this machine."""
     for port in (PORT, 0):
@@ -99,9 +89,20 @@ def serve(cron: str | None, every_s: float | None, timezone: str, webhook: str |
     except ValueError as error:
         raise ParamsError(f"not a schedule: {error}") from error
     quiet()
+    times = next_runs(cast(Any, deployment).schedules[0].schedule)
     when = f"{cron} ({timezone})" if cron else f"every {every_s:g} s"
     print(f"retraining {when}; state and logs: {os.environ[API].removesuffix('/api')}; Ctrl-C stops it", flush=True)
+    print(f"next runs: {', '.join(f'{time:%a %Y-%m-%d %H:%M:%S %Z}' for time in times)}", flush=True)
     prefect.serve(cast(RunnerDeployment, deployment), print_starting_message=False, limit=2)
+
+
+def next_runs(schedule: Any, count: int = 3) -> list[datetime]:
+    """Return the next times of a Prefect schedule, as its server will compute them."""
+    from prefect.server.schemas.schedules import CronSchedule, IntervalSchedule
+
+    kind: Any = CronSchedule if hasattr(schedule, "cron") else IntervalSchedule
+    found = kind.model_validate(schedule.model_dump(mode="json"))
+    return list(asyncio.run(found.get_dates(count, start=datetime.now(UTC))))
 
 
 def main() -> int:
@@ -113,7 +114,7 @@ def main() -> int:
     parser.add_argument("--webhook")
     given = parser.parse_args()
     apply_environment()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     watch_parent()
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the runs' own console lines stay
     os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "2")

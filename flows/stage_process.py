@@ -28,7 +28,17 @@ GRACE_S = 10.0
 
 
 class StageFailed(LsgmerError):
-    """A stage failed. The message ends with the stage's last lines; exit_code is the stage's own, if documented."""
+    """A stage failed. The message ends with the stage's last lines; exit_code is the stage's own, if documented.
+
+    `shown` says that these lines are on the screen already: then only `reason`, the first line, is to be printed.
+    """
+
+    shown = False
+
+    @property
+    def reason(self) -> str:
+        """What happened, without the stage's last lines."""
+        return str(self).partition("\n")[0]
 
 
 class OutsideFailed(LsgmerError):

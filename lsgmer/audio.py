@@ -436,7 +436,7 @@ def unusable(samples: Samples) -> str | None:
         if apart > 10 ** (SILENCE_DBFS / 10) and mixed < CANCELLED * apart:
             return (
                 f"channels cancel out: their mean keeps {mixed / apart:.2%} of the energy, as where one is the other "
-                "inverted; name one (channel), or export one"
+                "inverted; name one (channel)"
             )
     return None
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lsgmer.core.errors import LsgmerError
+from lsgmer.core.errors import ExitCode, LsgmerError
 
 app = typer.Typer(
     help="Retrain, gate, package, serve and audit LSGMER, a label-guided speech + text emotion model.",
@@ -132,6 +133,22 @@ def import_meld(
     raise typer.Exit(body(source, destination))
 
 
+@app.command("import-encoder")
+def import_encoder(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A folder, or a hub id such as microsoft/wavlm-base.")
+    ],
+    destination: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Becomes features.audio.source or .text.source.")
+    ],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id (default: main).")] = None,
+) -> None:
+    """Turn an encoder, also one with pickled weights, into a folder that a run reads; a hub id needs the network."""
+    from lsgmer.commands.import_encoder import import_encoder as body
+
+    body(source, destination, revision)
+
+
 @app.command()
 def doctor() -> None:
     """Check whether this machine can run lsgmer: versions, threads, device, offline switches. Exit 1: it cannot."""
@@ -170,12 +187,19 @@ def experiments_report(
 
 
 def main() -> None:
-    """Run the command; an LsgmerError becomes a message and its exit code."""
+    """Run the command; an LsgmerError, or one of the system about a file, becomes a message and an exit code."""
     try:
         app()
     except LsgmerError as error:
         print(f"lsgmer: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # of `lsgmer ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.ERROR)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"lsgmer: error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(ExitCode.ERROR)
 
 
 if __name__ == "__main__":

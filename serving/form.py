@@ -47,7 +47,11 @@ class PredictRequest(bentoml.IODescriptor):  # type: ignore[misc]
     audio: Path = Field(  # type: ignore[assignment]
         None, description="Speech: WAV, FLAC, OGG, Opus or MP3, at most 60 s and 25 MiB."
     )
-    text: str | None = Field(None, description="The words, at most 10,000 characters. Empty counts as absent.")
+    text: str | None = Field(
+        None,
+        description="The words, at most 10,000 characters. Empty counts as absent. Of words that are "
+        "more than the model reads, the end is cut; `warnings` in the answer says so.",
+    )
     previous: str | None = Field(
         None,
         description="Earlier utterances of the dialogue, earliest first, at most 32: a JSON list of texts, or of "

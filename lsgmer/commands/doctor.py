@@ -25,6 +25,7 @@ from lsgmer.core.source import source_state
 from lsgmer.params import load_params
 from lsgmer.registry import champions
 from lsgmer.workspace import dvc
+from lsgmer.workspace.prefect_server import API, check_server
 
 Health = Literal["ok", "note", "broken"]
 MIN_FREE_GB = 2.0
@@ -79,6 +80,7 @@ def examine(workspace: Workspace) -> list[Check]:
         moonshine,
         compute,
         switches,
+        prefect_server,
         speech,
         disk,
         data_versions,
@@ -151,6 +153,12 @@ def switches(workspace: Workspace) -> Iterator[Check]:
     on = [f"{name}={os.environ[name]}" for name, value in ENVIRONMENT.items() if os.environ.get(name) != value]
     detail = f"set otherwise in your environment: {', '.join(on)}" if on else "telemetry and model hubs are off"
     yield Check("offline", "note" if on else "ok", detail)
+
+
+def prefect_server(workspace: Workspace) -> Iterator[Check]:
+    """Check that the Prefect server that the environment names answers; a run starts its own without one."""
+    check_server()
+    yield Check("prefect server", "ok", os.environ.get(API) or f"a temporary one per run ({API} is not set)")
 
 
 def speech(workspace: Workspace) -> Iterator[Check]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +35,26 @@ def serve(host: str, port: int) -> NoReturn:
     workspace = Workspace(Path.cwd())
     champion = champion_of(workspace)
     store.verified_source(workspace, champion)
+    check_port(host, port)
     print(f"serving {champion.tag} on http://{host}:{port} (Ctrl-C stops it)", flush=True)
     environment = {**dvc.environment(), "BENTOML_HOME": str(workspace.bentos)}
     command = serve_command(store.bento_folder(workspace, champion.tag), host, port)
     os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise LsgmerError, naming what to do, when no server can listen on `host` and `port`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, after one that just ended
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            why = {
+                errno.EADDRINUSE: "something else is listening there; stop it, or choose another --port",
+                errno.EACCES: "ports below 1024 are for administrators; choose another --port",
+            }.get(error.errno or 0, f"{error.strerror or error}; choose another --host")
+            raise LsgmerError(f"cannot serve on {host}:{port}: {why}") from None
 
 
 def champions(back: bool, tag: str | None) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from lsgmer.commands.models import champion_of
 from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
-from lsgmer.core.paths import Workspace, write_atomically
+from lsgmer.core.paths import Workspace, check_output, write_atomically
+from lsgmer.core.process import native_stderr_off
 from lsgmer.core.records import channel_number
 from lsgmer.encoders.context import Earlier
 from lsgmer.features.dialogues import words_before
@@ -61,6 +62,8 @@ def predict(
     """
     if kind not in FORMATS:
         raise ParamsError(f"--format {kind}: one of {', '.join(FORMATS)}")
+    if output:
+        check_output(output, "--output")
     _channel(channel)
     sources = [replace(source, channel=source.channel or channel) for source in gather(paths, text, table)]
     workspace = Workspace(Path.cwd())
@@ -70,6 +73,9 @@ def predict(
         write_atomically(output, content)
     else:
         sys.stdout.write(content)
+    for row in rows:
+        for warning in row.get("warnings", ()):
+            print(f"lsgmer predict: warning: {row['source']}: {warning}", file=sys.stderr)
     failed = [row for row in rows if row["error"]]
     for row in failed:
         print(f"lsgmer predict: {row['source']}: {row['error'].removeprefix(row['source'] + ': ')}", file=sys.stderr)
@@ -217,6 +223,8 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
     flat = {key: row.get(key) for key in ("source", "emotion", "consistency", "model_version", "error")}
     flat["modalities"] = "+".join(row.get("modalities", ()))
+    if row.get("warnings"):  # a column of its own, where any row has one
+        flat["warnings"] = "; ".join(row["warnings"])
     return flat | {f"p_{name}": value for name, value in row.get("probabilities", {}).items()}
 
 
@@ -225,7 +233,8 @@ def _read(source: Query, predictor: Predictor) -> Any:
     from lsgmer.inference.predictor import Input
 
     most_s = predictor.limits.most_s if predictor.limits is not None else None
-    audio = decode(source.audio, channel=_channel(source.channel), limit_s=most_s) if source.audio else None
+    with native_stderr_off():
+        audio = decode(source.audio, channel=_channel(source.channel), limit_s=most_s) if source.audio else None
     return Input(audio=audio, text=source.text, speaker=source.speaker)
 
 

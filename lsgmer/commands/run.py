@@ -9,19 +9,23 @@ from pathlib import Path
 from lsgmer.commands.flow_process import run_module
 from lsgmer.core.paths import Workspace
 from lsgmer.core.sections import rebase
+from lsgmer.features.links import refresh_links
 from lsgmer.params import load_params
 from lsgmer.registry.promotion import to_promote, verdict_code
 from lsgmer.workspace import copies, dvc, outcome
 from lsgmer.workspace.lock import check_free
+from lsgmer.workspace.prefect_server import check_server
 
 
 def run(params_file: Path | None, overrides: Sequence[str], folder: Path | None) -> int:
     """Bring a workspace up to date and return the exit code. Raises ParamsError, Busy and other LsgmerErrors."""
     workspace = choose(Path.cwd(), params_file, overrides, folder)
     check_free(workspace)
+    refresh_links(workspace)
     if nothing_to_do(workspace):
         print(f"everything is up to date\n\n{outcome.render(workspace)}")
         return verdict_code(workspace)
+    check_server()
     print("starting (Prefect takes 10 seconds, half a minute the first time)", flush=True)
     return run_module(workspace, "flows.pipeline")
 

@@ -7,6 +7,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from lsgmer.core.errors import LsgmerError
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -62,6 +64,16 @@ class Workspace:
     def runs(self) -> Path:
         """One folder of records per scheduled run."""
         return self.root / "runs"
+
+
+def check_output(path: Path, option: str) -> None:
+    """Raise LsgmerError unless `path`, given with `option`, can be written: call it before work that takes long."""
+    if path.is_dir():
+        raise LsgmerError(f"{option} {path}: is a folder; name a file")
+    if not path.parent.is_dir():
+        raise LsgmerError(f"{option} {path}: there is no folder {path.parent}; make it, or name another file")
+    if not os.access(path.parent, os.W_OK):
+        raise LsgmerError(f"{option} {path}: {path.parent} cannot be written to; name another file")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import psutil
 
+OFFLINE = "HF_HUB_OFFLINE"
 # Defaults only: whoever wants the network or telemetry sets the variable in the environment.
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -15,20 +19,59 @@ ENVIRONMENT = {
     "BENTOML_DO_NOT_TRACK": "True",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_OFFLINE": "1",
+    OFFLINE: "1",
     "TOKENIZERS_PARALLELISM": "false",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
 
+NO_PROXY = ("NO_PROXY", "no_proxy")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OWNER = "LSGMER_OWNER"  # "pid:create_time" of the flow that started this process, if one did
 RANK = "RANK"  # torchrun's: which of several training processes this is
 WATCHED = "LSGMER_PARENT"  # identity of the command that started a flow: the flow stops when that is gone
 
 
 def apply_environment() -> None:
-    """Switch telemetry off and hubs offline unless the environment already says otherwise."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    """Switch telemetry off and hubs offline unless the environment already says otherwise; see `without_proxy`."""
+    os.environ.update(our_environment())
+
+
+def our_environment() -> dict[str, str]:
+    """Return this process's environment with what `apply_environment` would set."""
+    return without_proxy({**ENVIRONMENT, **os.environ})
+
+
+def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return `environment` in which a proxy is never asked for this machine itself: its servers would not be reached.
+
+    Both spellings are set to the same list, because libraries differ in which one they prefer.
+    """
+    known = [environment.get(name, "") for name in NO_PROXY]
+    hosts = [host.strip() for text in known for host in text.split(",") if host.strip()]
+    every = ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
+    return {**environment, **dict.fromkeys(NO_PROXY, every)}
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether `url` is on this machine: then no proxy may be asked for it."""
+    try:
+        return urlsplit(url).hostname in LOOPBACK
+    except ValueError:
+        return False
+
+
+@contextmanager
+def native_stderr_off() -> Iterator[None]:
+    """Drop what C libraries write to stderr meanwhile, such as libmpg123's notes on a faulty MP3. For one thread."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def is_rank() -> bool:

@@ -72,6 +72,10 @@ class TextEncoder(Protocol):
         """Return how many utterances of `before` are read with `text`."""
         ...
 
+    def tokens_left_out(self, text: str) -> int:
+        """Return how many tokens at the end of `text` are not read, because it is too long."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -237,7 +241,13 @@ def pack_encoder(spec: EncoderSpec, destination: Path, root: Path | None = None)
         raise PackagingRefused(why_not_servable(spec))
     if spec.kind != "transformers" or not is_packed(spec.source):
         return
-    copy_files(find_files(spec.source, spec.revision, spec.weights_sha256, root or Path.cwd()), destination)
+    files = find_files(spec.source, spec.revision, spec.weights_sha256, root or Path.cwd())
+    if wrong := files.differences(spec):
+        raise PackagingRefused(
+            f"{files.folder}: {', '.join(wrong)} changed since the features were extracted; restore them, or run "
+            "`lsgmer run`, which extracts the features and trains again"
+        )
+    copy_files(files, destination)
 
 
 def _check_same(found: EncoderSpec, expected: EncoderSpec) -> None:

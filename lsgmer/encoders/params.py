@@ -135,6 +135,8 @@ class FeaturesParams(Section):
             raise ValueError("the list has no encoder; for a model that reads no audio, set it to {kind: none}")
         if isinstance(audio, tuple) and (alone := [part.kind for part in audio if part.kind in NEVER_BESIDE]):
             raise ValueError(f"an encoder of kind {alone[0]} cannot be in a list; take it out, or give it alone")
+        if isinstance(audio, tuple) and any(part.mix for part in audio):
+            raise ValueError("mix cannot be used in a list of encoders: give that encoder alone, or leave mix out")
         return audio
 
     @model_validator(mode="after")

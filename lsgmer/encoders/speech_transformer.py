@@ -41,7 +41,9 @@ class SpeechTransformer:
         try:
             self._extractor = AutoFeatureExtractor.from_pretrained(files.folder, local_files_only=True)
         except (OSError, ValueError) as error:
-            raise LsgmerError(f"{files.folder}: no readable preprocessor_config.json: {error}") from error
+            raise LsgmerError(
+                f"{files.folder}: no readable preprocessor_config.json or processor_config.json: {error}"
+            ) from error
         self._model = load_transformer(files, below if isinstance(below, int) else top, device)
         config = self._model.config
         if not hasattr(config, "conv_kernel"):

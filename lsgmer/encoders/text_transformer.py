@@ -93,6 +93,11 @@ class TextTransformer:
         lengths = [len(line) for line in self._context(before)][::-1]
         return sum(sum(lengths[:i]) < room for i in range(len(lengths)))
 
+    def tokens_left_out(self, text: str) -> int:
+        """Return how many tokens at the end of `text` are beyond `max_tokens` and not read."""
+        whole = self._tokenizer(text, truncation=False, verbose=False)["input_ids"]
+        return max(0, len(whole) - self._max_tokens)
+
     def _tokens(self, text: str, before: Sequence[Earlier]) -> np.ndarray[Any, Any]:
         own = self._own(text)
         context = [token for line in self._context(before) for token in line]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel
 from transformers.utils import logging
@@ -32,7 +33,7 @@ def load_transformer(files: EncoderFiles, layer: int | None, device: str) -> Any
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise LsgmerError(f"{files.folder}: transformers cannot load this encoder: {error}") from error
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(UNUSED))
     if missing:

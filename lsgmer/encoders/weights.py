@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import shutil
@@ -11,26 +12,26 @@ from pathlib import Path
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
-from lsgmer.core.records import digest
+from lsgmer.core.records import EncoderSpec, digest
 
 PACKAGE = "package:"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
-# Every other file that may decide a feature's bits. Pickled weights are never read.
-SETTINGS = (
-    "added_tokens.json",
-    "config.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
+SHARD = "model-*.safetensors"
+ORIGIN = "lsgmer_origin.json"  # what `lsgmer import-encoder` notes about where a folder came from
+# Files of a folder that decide no feature's bits. Every other one counts, so that a settings file that a later version
+# of transformers writes is hashed and packed without being known here. Pickled weights are never read.
+UNREAD = (
+    ".*",
+    ORIGIN,
+    *("*.md", "LICENSE*", "NOTICE*", "README*", "CITATION*"),
+    *("*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.npz", "*.tar", "*.zip", "*.gz"),
+    *("*.h5", "*.h5.index.json", "*.msgpack", "*.msgpack.index.json", "*.ot", "*.onnx", "*.gguf", "*.tflite"),
+    *("*.py", "*.png", "*.jpg", "*.jpeg", "*.svg", "*.wav", "*.flac", "*.mp3"),
+    *("*_results.json", "trainer_state.json"),
+    *("modules.json", "data_config.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
 )
 
 
@@ -44,7 +45,13 @@ class EncoderFiles:
 
     def names(self) -> list[str]:
         """Return the names of every file the encoder needs, weights first."""
-        return [*_weight_names(self.folder), *self.settings]
+        return [*weight_names(self.folder), *self.settings]
+
+    def differences(self, spec: EncoderSpec) -> list[str]:
+        """Return what is not as `spec` says: "weights", and the names of settings files; empty if all is the same."""
+        noted = spec.settings.get("files", {})
+        wrong = {name for name in {*noted, *self.settings} if noted.get(name) != self.settings.get(name)}
+        return ["weights"] * (self.weights_sha256 != spec.weights_sha256) + sorted(wrong)
 
 
 def find_files(
@@ -77,8 +84,29 @@ def find_files(
             f"{folder / WEIGHTS}: sha256 is {found}, expected {expected_sha256}: these are different weights. "
             "Restore the right file, or put the new hash into params.yaml if the change is intended"
         )
-    settings = {name: file_sha256(folder / name) for name in SETTINGS if (folder / name).is_file()}
-    return EncoderFiles(folder, found, settings)
+    return EncoderFiles(folder, found, {name: file_sha256(folder / name) for name in settings_names(folder)})
+
+
+def settings_names(folder: Path) -> list[str]:
+    """Return the names of the files in `folder`, weights left out, that may decide a feature's bits, sorted."""
+    weights = {WEIGHTS, SHARDS, *(path.name for path in folder.glob(SHARD))}
+    return sorted(
+        path.name for path in folder.iterdir() if path.is_file() and _counts(path.name) and path.name not in weights
+    )
+
+
+def watched_names(folder: Path) -> list[str]:
+    """Return the names of the files in `folder` that make the encoder what it is, weights first."""
+    weights = [WEIGHTS] if (folder / WEIGHTS).is_file() else [SHARDS, *sorted(p.name for p in folder.glob(SHARD))]
+    return [name for name in weights if (folder / name).is_file()] + settings_names(folder)
+
+
+def source_folder(source: str | None, root: Path) -> Path | None:
+    """Return the folder that `source` names, relative to `root`; None for a package or a hub id."""
+    if source is None or not is_packed(source):
+        return None
+    folder = root / Path(source).expanduser()
+    return folder if folder.is_dir() else None
 
 
 def copy_files(files: EncoderFiles, destination: Path) -> None:
@@ -98,9 +126,9 @@ def _folder_of(source: str, revision: str | None, root: Path, packed: Path | Non
         return _package_folder(source)
     if packed is not None and packed.is_dir():
         return packed
+    if (found := source_folder(source, root)) is not None:
+        return found
     folder = root / Path(source).expanduser()
-    if folder.is_dir():
-        return folder
     if not HUB_ID.fullmatch(source):
         raise LsgmerError(f"encoder source {source}: no such folder ({folder}), and not a hub id (OWNER/NAME)")
     if revision is None or not COMMIT.fullmatch(revision):
@@ -141,32 +169,40 @@ def _hub_folder(source: str, revision: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     offline = os.environ.get("HF_HUB_OFFLINE", "1").upper() in {"1", "ON", "YES", "TRUE"}
-    wanted = [*SETTINGS, SHARDS, "model*.safetensors"]
+    unread = [*UNREAD, "*/*"]
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=wanted, local_files_only=offline))
+        return Path(snapshot_download(source, revision=revision, ignore_patterns=unread, local_files_only=offline))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = "it is not in the local cache and the hub is switched off" if offline else str(error)
         raise LsgmerError(
             f"encoder source {source} at {revision}: {reason}. With the network, fetch it once: "
-            f"HF_HUB_OFFLINE=0 hf download {source} --revision {revision}"
+            f"HF_HUB_OFFLINE=0 hf download {source} --revision {revision}; where the hub has pickled weights only, "
+            f"use `lsgmer import-encoder {source} FOLDER`"
         ) from error
 
 
-def _weight_names(folder: Path) -> list[str]:
+def weight_names(folder: Path) -> list[str]:
     """Return the safetensors files of `folder`: one, or an index with its shards."""
     if (folder / WEIGHTS).is_file():
         return [WEIGHTS]
     if (folder / SHARDS).is_file():
-        return [SHARDS, *sorted(path.name for path in folder.glob("model-*.safetensors"))]
+        return [SHARDS, *sorted(path.name for path in folder.glob(SHARD))]
     raise LsgmerError(
-        f"{folder}: no {WEIGHTS}. Only safetensors are read, because pickled weights can run code: load the model "
-        "once with transformers where you trust it and write it with save_pretrained"
+        f"{folder}: no {WEIGHTS}. Only safetensors are read, because pickled weights can run code; "
+        f"`lsgmer import-encoder {folder} FOLDER` turns pickled weights into safetensors without running any"
     )
 
 
 def _weights_sha256(folder: Path) -> str:
     """Return the sha256 of the one weights file, or of the list of the shards' hashes."""
-    names = _weight_names(folder)
+    names = weight_names(folder)
     if len(names) == 1:
         return file_sha256(folder / names[0])
     return digest({name: file_sha256(folder / name) for name in names})
+
+
+def _counts(name: str) -> bool:
+    """Return whether a file called `name` may decide a feature's bits. Of safetensors, only an adapter does so."""
+    if any(fnmatch.fnmatchcase(name, pattern) for pattern in UNREAD):
+        return False
+    return not name.endswith(".safetensors") or name.startswith("adapter")

@@ -6,7 +6,7 @@ import io
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow.parquet as parquet
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
-from lsgmer.core.records import MODALITIES
+from lsgmer.core.records import MIX, MODALITIES
 from lsgmer.evaluation import plots
 from lsgmer.evaluation.challenger import BATCH
 from lsgmer.evaluation.params import EvaluationSections
@@ -31,7 +31,10 @@ from lsgmer.metrics import (
     summarise,
 )
 from lsgmer.model import checkpoint
+from lsgmer.model.ensemble import Ensemble, Model
 from lsgmer.model.linear import load_linear
+from lsgmer.model.lsgmer import LSGMER
+from lsgmer.model.pooling import WeightedLayers
 from lsgmer.model.train_card import CARD, Calibration, TrainCard, speaker_digest
 
 Array = np.ndarray[Any, Any]
@@ -105,6 +108,8 @@ def score(
             notes.append(f"{name}: {blind.sum()} of {len(test)} utterances have nothing it reads; it guesses there")
         probabilities = np.where(blind[:, None], guess, outputs.probabilities)
         models[name] = Scored(probabilities, outputs.attribution, outputs.consistency)
+        if name == "fused":
+            notes += mix_weights(model, card) + texts_cut(test, card)
         if name == "fused" and test.levels is not None:
             outputs = predict_split(model, speakers_unknown(test), BATCH, device=params.runtime.device)
             unknown = np.where(~outputs.readable[:, None], guess, outputs.probabilities)
@@ -113,6 +118,30 @@ def score(
     models["linear"] = Scored(load_linear(controls / "linear").probabilities(test))
     models["majority"] = Scored(np.tile(guess, (len(test), 1)))
     return models
+
+
+def texts_cut(test: FeatureSplit, card: TrainCard) -> list[str]:
+    """Return a note if some texts of the test split are longer than what the model reads."""
+    spec, count = card.encoders.get("text"), test.counts.get("text_cut", 0)
+    if spec is None or not count:
+        return []
+    most = spec.settings.get("max_tokens")
+    return [f"text: {count} of {test.counts['text']} test utterances are longer than {most} tokens and were cut there"]
+
+
+def mix_weights(model: Model, card: TrainCard) -> list[str]:
+    """Return a note per modality whose layers are mixed: each layer's weight, the mean over an ensemble's members."""
+    notes = []
+    for name, learnt in sorted(card.learning.items()):
+        spec = card.encoders[name]
+        if learnt.learns != MIX or spec is None:
+            continue
+        members = [cast(LSGMER, m) for m in model.members] if isinstance(model, Ensemble) else [model]
+        found = [cast(WeightedLayers, member.learning[name]).shares() for member in members]
+        shares = np.mean(found, axis=0)
+        told = ", ".join(f"{layer}: {share:.3f}" for layer, share in zip(spec.settings["layers"], shares, strict=True))
+        notes.append(f"{name}: learnt weights of the encoder's layers: {told}")
+    return notes
 
 
 def speakers_unknown(test: FeatureSplit) -> FeatureSplit:

@@ -79,8 +79,9 @@ class FeatureSplit:
     flat[offsets[i]:offsets[i + 1]]. `texts` are the words as the corpus has them, which only baselines read.
     `label_text` (C, D_text) is None without a text encoder. `summaries` (N, 2 D) are the mean and deviation over time
     of the encoder's frames, for a modality that is stored below the layers that learn; NaN where the utterance lacks
-    it. `normalise` says whose audio level was removed, `levels` which. `sha256` is store.json's, which in turn holds
-    that of every other file.
+    it. `normalise` says whose audio level was removed, `levels` which. `counts` are store.json's, of the split as it
+    was extracted: how many utterances have each modality and, as `text_cut`, how many texts were too long. `sha256` is
+    store.json's, which in turn holds that of every other file.
     """
 
     split: Split
@@ -102,6 +103,7 @@ class FeatureSplit:
     summaries: dict[Modality, Array] = field(default_factory=dict)
     normalise: str = "none"
     levels: Levels | None = None
+    counts: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> FeatureSplit:
@@ -128,6 +130,7 @@ class FeatureSplit:
             manifest_sha256=card.manifest_sha256,
             sha256=file_sha256(folder / STORE),
             normalise=card.normalise,
+            counts=card.counts,
             levels=Levels.load(folder) if card.normalise != "none" else None,
             summaries={
                 m: np.load(folder / f"{m}_summary.npy", allow_pickle=False)
@@ -209,6 +212,7 @@ def write_split(
     summaries: Mapping[Modality, Frames] | None = None,
     normalise: str = "none",
     levels: Levels | None = None,
+    text_cut: int = 0,
 ) -> None:
     """Write one split of the feature store to `folder`, which appears whole or not at all.
 
@@ -223,6 +227,7 @@ def write_split(
         summaries: one frame (1, 2 D) per utterance of each modality that is stored below the layers that learn.
         normalise: whose audio level has been removed from `frames`: none, speaker or session.
         levels: the levels that were removed; None for none.
+        text_cut: how many texts were longer than the encoder reads.
 
     Raises:
         OSError: the disk is full.
@@ -233,7 +238,7 @@ def write_split(
     partial.mkdir(parents=True)
     try:
         _write_index(partial / INDEX, utterances)
-        counts = {"utterances": len(utterances)}
+        counts = {"utterances": len(utterances)} | ({"text_cut": text_cut} if text_cut else {})
         for modality in MODALITIES:
             part = frames.get(modality)
             if part is not None:

@@ -12,7 +12,8 @@ class Prediction(Record):
 
     `context_used` is how many earlier utterances were read with the words; None where the model reads no context.
     `normalised_by` says whose audio level was removed: the speaker's own, from `enrolled` utterances, or that of the
-    training data; None where the model leaves levels in. `warnings` say what about the input is unlike training.
+    training data; None where the model leaves levels in. `warnings` say what of the input was not read, or is unlike
+    training.
     """
 
     emotion: str

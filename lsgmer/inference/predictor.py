@@ -161,8 +161,8 @@ class Predictor:
             features = [item for item, _ in normalised]
             outputs = collect_outputs([run_model(self.model, features)], [list(range(len(features)))], len(features))
             for i, (item, names) in enumerate(zip(items[part], used[part], strict=True)):
-                warnings = () if item.audio is None else self._check_audio(item.audio)
-                notes = {"context_used": self._context_used(item, names), "warnings": warnings, **normalised[i][1]}
+                notes = {"context_used": self._context_used(item, names), **normalised[i][1]}
+                notes["warnings"] = self._warnings(item, names)
                 predictions.append(self._prediction(outputs, i, names, notes))
         return predictions
 
@@ -221,6 +221,21 @@ class Predictor:
         if "text" not in used:
             return 0
         return cast("TextEncoder", self.encoders["text"]).context_read(str(item.words), self._before(item))
+
+    def _warnings(self, item: Input, used: tuple[Modality, ...]) -> tuple[str, ...]:
+        """Return what of `item` was not read or is unlike training, and why."""
+        about_audio = () if item.audio is None else self._check_audio(item.audio)
+        if "text" not in used:
+            return about_audio
+        left_out = cast("TextEncoder", self.encoders["text"]).tokens_left_out(str(item.words))
+        if not left_out:
+            return about_audio
+        spec = self.card.encoders["text"]
+        most = spec.settings["max_tokens"] if spec is not None else 0
+        return (
+            *about_audio,
+            f"text: cut after {most} tokens, the last {left_out} were not read; send shorter pieces",
+        )
 
     def _prediction(
         self, outputs: Outputs, i: int, modalities: tuple[Modality, ...], notes: dict[str, Any]

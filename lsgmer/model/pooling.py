@@ -26,6 +26,10 @@ class WeightedLayers(nn.Module):
         layers = values.reshape(*values.shape[:-1], *self.shape)  # (B, T, L, D)
         return (self.weights.softmax(0).unsqueeze(-1) * layers).sum(-2), is_padding
 
+    def shares(self) -> list[float]:
+        """Return each layer's weight, softmax(w); they sum to 1."""
+        return [float(share) for share in self.weights.detach().double().softmax(0)]
+
 
 class StatisticsPooling(nn.Module):
     """S of the encoder's own features: a linear map of their mean, deviation and trend over time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Literal
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace
-from lsgmer.core.records import Record, read_record
+from lsgmer.core.records import SIDE_BY_SIDE, EncoderSpec, Modality, Record, read_record
 from lsgmer.core.source import commit_state
+from lsgmer.encoders.weights import find_files, is_packed, package_file, source_folder
 from lsgmer.evaluation.records import GateDecision
-from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard
+from lsgmer.model.train_card import CARD, ENCODERS, WEIGHTS, TrainCard
 from lsgmer.registry.bento import RESTORE, PackageSource, served_files, version_of
 from lsgmer.registry.champions import bento_source
-from lsgmer.registry.dvc_lock import Lock, Recorded
+from lsgmer.registry.dvc_lock import HERE, Lock, Recorded
 from lsgmer.registry.layout import MODEL, MODEL_CARD, MODEL_WEIGHTS, PACKAGE_SOURCE, PAPERS
 from lsgmer.registry.model_card import ModelCard, PackageRecord
 
@@ -190,11 +192,67 @@ def _metrics(case: Case) -> list[Comparison]:
 
 def _features(case: Case) -> list[Comparison]:
     found = case.outs("data/features/train", "data/features/valid", "data/features/test")
+    current = found[0].status == "verified" and found[0].detail.endswith(HERE)
     for name, sha256 in sorted(case.card.train.feature_sha256.items()):
         store = case.workspace.data("features") / name / "store.json"
-        if store.is_file() and found[0].status == "verified" and "workspace" in found[0].detail:
+        if store.is_file() and current:
             found.append(_file(store, sha256, f"{name} features named by the train card"))
     return found
+
+
+def _encoders(case: Case) -> list[Comparison]:
+    """Compare the encoders' files with the card: those in the package, and the folder that each was read from."""
+    found: list[Comparison] = []
+    for modality, spec in sorted(case.card.train.encoders.items()):
+        parts = spec.parts if spec is not None else ()
+        for i, part in enumerate(parts):
+            if part.source is None:
+                continue
+            name = f"{modality} encoder {part.source}"
+            if not is_packed(part.source):
+                found.append(_installed(part, name))
+                continue
+            packed = case.root / MODEL / ENCODERS / modality
+            beside = spec is not None and spec.kind == SIDE_BY_SIDE
+            found.append(_folder(packed / str(i) if beside else packed, part, f"packed {name}"))
+            folder = source_folder(part.source, case.workspace.root)
+            if folder is not None:
+                here = _folder(folder, part, name)
+                current = here.status == "verified" or _features_claim(case, modality, spec)
+                found.append(here if current else Comparison("verified", f"{name}: replaced since, and not used by it"))
+    return found or [Comparison("verified", "no encoder has files of its own")]
+
+
+def _installed(part: EncoderSpec, name: str) -> Comparison:
+    """Compare the files of an encoder inside an installed package with its spec."""
+    try:
+        if part.kind == "transformers":
+            return _folder(find_files(part.source, None, None, Path()).folder, part, name)
+        return _file(package_file(str(part.source)), str(part.weights_sha256), name)
+    except LsgmerError as error:
+        return Comparison("missing", str(error))
+
+
+def _folder(folder: Path, part: EncoderSpec, name: str) -> Comparison:
+    """Compare an encoder's folder with its spec, file by file."""
+    if not folder.is_dir():
+        return Comparison("broken", f"{name}: {folder} is missing")
+    try:
+        wrong = find_files(str(folder.resolve()), None, None, Path()).differences(part)
+    except LsgmerError as error:
+        return Comparison("broken", f"{name}: {error}")
+    if wrong:
+        return Comparison("broken", f"{name}: {', '.join(wrong)} in {folder} changed since the features were extracted")
+    return Comparison("verified", f"{name}: {str(part.weights_sha256)[:16]}")
+
+
+def _features_claim(case: Case, modality: Modality, spec: EncoderSpec | None) -> bool:
+    """Return whether the workspace's features say that `spec` made them: its folder should then still hold it."""
+    try:
+        stored = json.loads((case.workspace.data("features") / "train" / "store.json").read_text(encoding="utf-8"))
+        return bool(EncoderSpec.model_validate(stored["encoders"][modality]) == spec)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _validated(case: Case) -> list[Comparison]:
@@ -250,6 +308,7 @@ LINKS: dict[str, Callable[[Case], list[Comparison]]] = {
     "gate": _gate,
     "metrics": _metrics,
     "features": _features,
+    "encoders": _encoders,
     "validated manifest": _validated,
     "raw data": _raw,
     "params": _params,

@@ -15,6 +15,7 @@ from lsgmer.core.paths import Workspace
 from lsgmer.core.sections import lookup, read_yaml
 
 Status = Literal["verified", "missing", "broken"]
+HERE = "in the workspace"  # ends the detail of what was verified there, not in DVC's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Recorded:
         place = workspace.root / self.path
         found = dvc_md5(place) if place.exists() else None
         if found == self.md5:
-            return "verified", f"{self.path}: {self.md5} in the workspace"
+            return "verified", f"{self.path}: {self.md5} {HERE}"
         if found is not None and self.md5 in _claims(workspace, self.path):
             change = f"changed in the workspace: md5 is {found}, dvc.lock says {self.md5}"
             return "broken", f"{self.path}: {change}{_which(workspace, self)}"
@@ -134,13 +135,18 @@ def _cached(cache: Path, md5: str) -> Path:
 
 
 def _claims(workspace: Workspace, path: str) -> set[str]:
-    """Return every md5 that the workspace's own dvc.lock gives `path`."""
+    """Return the md5 that the workspace's own dvc.lock gives `path`: as an output or, if no stage makes it, as input.
+
+    A stage that has not run since, such as that of packaging after a rejection, still names the inputs it once had.
+    """
     if not workspace.lock.is_file():
         return set()
     stages = Lock.read(workspace.lock).stages.values()
-    return {
-        i["md5"] for s in stages for i in (*s.get("outs", []), *s.get("deps", [])) if i["path"] == path and "md5" in i
-    }
+    made, read = (
+        {i["md5"] for stage in stages for i in stage.get(kind, []) if i["path"] == path and "md5" in i}
+        for kind in ("outs", "deps")
+    )
+    return made or read
 
 
 def _recorded(item: dict[str, Any], cached: bool) -> Recorded:

@@ -22,7 +22,7 @@ import numpy as np
 
 from lsgmer.core.errors import PackagingRefused
 from lsgmer.core.paths import Workspace, write_atomically
-from lsgmer.core.process import ENVIRONMENT, end_tree, identity
+from lsgmer.core.process import end_tree, identity, our_environment
 from lsgmer.core.records import Modality
 from lsgmer.registry.champions import bento_folder
 
@@ -95,7 +95,7 @@ def _server(workspace: Workspace, tag: str, log: Path) -> Iterator[tuple[subproc
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = serve_command(bento_folder(workspace, tag), "127.0.0.1", port)
-    environment = {**ENVIRONMENT, **os.environ, "BENTOML_HOME": str(workspace.bentos)}
+    environment = {**our_environment(), "BENTOML_HOME": str(workspace.bentos)}
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=log.parent, env=environment, stdout=output, stderr=output, start_new_session=True

@@ -32,6 +32,7 @@ from lsgmer.encoders.build import (
 from lsgmer.encoders.params import FeaturesParams, FinetuneParams, FinetunePart
 from lsgmer.features.batch import length_buckets
 from lsgmer.features.dialogues import has_text, words_before
+from lsgmer.features.links import link_encoders
 from lsgmer.features.normalise import Level, RunningLevel, levels_of
 from lsgmer.features.store import Frames, Levels, write_split
 from lsgmer.manifests.utterance import Utterance
@@ -94,6 +95,7 @@ def run(workspace: Workspace, params: Needs) -> None:
     OSError, naming the folder, for a full disk.
     """
     set_threads(params.runtime.threads)
+    link_encoders(workspace, params.features)
     manifest = ValidatedManifest.load(workspace.data("validate"))
     parts: dict[Split, list[Utterance]] = {s: [u for u in manifest.utterances if u.split == s] for s in SPLITS}
     corpus, device = workspace.root / params.corpus.path, str(choose_device(params.runtime.device))
@@ -119,6 +121,7 @@ def run(workspace: Workspace, params: Needs) -> None:
         extract(part, parts, f"features-{modality}-summary")
     label_text = embed_labels(manifest.labels, frozen["text"])
     training = training_level(work["audio"].frames("train", len(parts["train"]))) if mode != "none" else None
+    cut = texts_cut(parts, encoders["text"], params.features.text.max_tokens)
     for split, utterances in parts.items():
         folder = workspace.data("features") / split
         frames = {modality: part.frames(split, len(utterances)) for modality, part in work.items()}
@@ -129,7 +132,7 @@ def run(workspace: Workspace, params: Needs) -> None:
             frames["audio"], levels = without_levels(frames["audio"], work["audio"], split, groups, training)
         labels, sha256 = manifest.labels, manifest.sha256
         with naming_full_disk(folder):
-            write_split(folder, split, utterances, labels, frames, label_text, sha256, summed, mode, levels)
+            write_split(folder, split, utterances, labels, frames, label_text, sha256, summed, mode, levels, cut[split])
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -170,6 +173,28 @@ def check_normalise(mode: str, finetune: FinetuneParams, utterances: Sequence[Ut
             f"features.normalise: {mode}: {len(nameless)} utterances have no {mode}, such as {nameless[:3]}; name its "
             f"column in corpus.columns.{mode}, or normalise by speaker"
         )
+
+
+def texts_cut(
+    parts: dict[Split, list[Utterance]], encoder: AudioEncoder | TextEncoder | Precomputed | None, most: int
+) -> dict[Split, int]:
+    """Return how many texts of each split the encoder reads only in part; print how many there are, and some ids."""
+    if encoder is None or isinstance(encoder, Precomputed):
+        return dict.fromkeys(parts, 0)
+    words = cast(TextEncoder, encoder)
+    cut = {
+        split: [u.id for u in utterances if has_text(u) and words.tokens_left_out(str(u.text))]
+        for split, utterances in parts.items()
+    }
+    ids = [name for names in cut.values() for name in names]
+    if ids:
+        more = ", ..." if len(ids) > 3 else ""
+        print(
+            f"features-text: warning: {len(ids)} texts are longer than features.text.max_tokens ({most}) and cut: "
+            f"{', '.join(ids[:3])}{more}",
+            flush=True,
+        )
+    return {split: len(names) for split, names in cut.items()}
 
 
 def training_level(frames: Frames) -> Level:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lsgmer.core.errors import LsgmerError
-from lsgmer.core.process import ENVIRONMENT
+from lsgmer.core.process import our_environment
 from lsgmer.core.sections import read_yaml
 
 DVC = (sys.executable, "-m", "dvc")
@@ -45,7 +45,7 @@ class StageGraph:
 def environment() -> dict[str, str]:
     """Return the environment of DVC and its stages: offline, unbuffered, `python` meaning this interpreter."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**ENVIRONMENT, **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**our_environment(), "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def check_workspace(root: Path) -> None:

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import httpx
+
+from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
-from lsgmer.core.process import end_tree, is_alive
+from lsgmer.core.process import end_tree, is_alive, is_loopback
+
+API = "PREFECT_API_URL"
+
+
+def answers(url: str) -> bool:
+    """Say whether a Prefect API answers at `url`."""
+    try:
+        found = httpx.get(f"{url.rstrip('/')}/health", timeout=5, trust_env=not is_loopback(url))
+        return found.status_code == httpx.codes.OK
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError):  # a proxy may need a package of its own
+        return False
+
+
+def check_server() -> None:
+    """Raise LsgmerError, naming the variable, if the environment names a Prefect API that does not answer."""
+    url = os.environ.get(API)
+    if url and not answers(url):
+        raise LsgmerError(f"{API}={url} does not answer: start that Prefect server, or unset {API} to do without one")
 
 
 def note_path(workspace: Workspace) -> Path:

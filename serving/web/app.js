@@ -72,6 +72,7 @@ async function ask(form) {
 function show(answer) {
   $("emotion").textContent = `${answer.emotion} (${percent(answer.probabilities[answer.emotion])})`;
   $("modalities").textContent = `Estimated from ${answer.modalities.map((name) => READ[name] || name).join(" and ")}.`;
+  $("warnings").textContent = (answer.warnings || []).join(" ");
   const order = Object.keys(answer.probabilities).sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);
   bars($("probabilities"), answer.probabilities, order);
   bars($("attribution"), answer.attribution, order);

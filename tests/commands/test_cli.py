@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,10 @@ from lsgmer.registry.model_card import Forced
 from tests.flows.fake_pipeline import PROJECT
 
 HEAVY = ("torch", "prefect", "great_expectations", "bentoml", "transformers", "pandas", "dvc", "pydantic", "numpy")
-COMMANDS = ("run", "schedule", "serve", "champions", "promote", "audit", "predict", "doctor", "corpora", "import-meld")
+COMMANDS = (
+    *("run", "schedule", "serve", "champions", "promote", "audit", "predict", "doctor", "corpora", "import-meld"),
+    "import-encoder",
+)
 
 
 def call(folder: Path, *arguments: str) -> tuple[int, str, float]:
@@ -129,6 +133,8 @@ def test_outside_a_workspace_it_says_where_to_go(tmp_path: Path) -> None:
         (("--cron", "* * * * *", "--every", "5"), "either --cron"),
         (("--every", "0"), "at least 1 second"),
         (("--cron", "0 3 * * 1", "--timezone", "Mars/Olympus"), "Mars/Olympus: unknown"),
+        (("--cron", "0 0 3 * * 1"), "has 6 fields, not 5"),
+        (("--cron", "3 * * 1"), "has 4 fields, not 5"),
     ],
 )
 def test_bad_schedules_stop_at_once(arguments: tuple[str, ...], expected: str) -> None:
@@ -147,6 +153,32 @@ def test_errors_become_messages_and_codes(here: Path, monkeypatch: pytest.Monkey
 def test_serve_without_a_champion_says_what_to_run(here: Path) -> None:
     with pytest.raises(LsgmerError, match=r"no champion yet; `lsgmer run`"):
         models.serve("127.0.0.1", 3000)
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(LsgmerError, match=f"cannot serve on 127.0.0.1:{port}: something else is listening there"):
+            models.check_port("127.0.0.1", port)
+    models.check_port("127.0.0.1", port)
+    with pytest.raises(LsgmerError, match="choose another --host"):
+        models.check_port("192.0.2.1", port)
+
+
+def test_an_output_that_cannot_be_written_is_named_before_any_work(here: Path, capsys: pytest.CaptureFixture) -> None:
+    for output, reason in (("absent/x.csv", "there is no folder absent"), (".", "is a folder")):
+        with pytest.raises(LsgmerError, match=reason):
+            predict.predict(["x.wav"], None, None, "csv", Path(output))
+
+
+def test_an_error_of_the_system_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(sys, "argv", ["lsgmer", "import-meld", "/proc", "/proc/nowhere/x"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == ExitCode.ERROR
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_champions_lists_marks_and_goes_back(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

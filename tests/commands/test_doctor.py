@@ -69,3 +69,12 @@ def test_changed_switches_are_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     (finding,) = doctor.switches(Workspace(tmp_path))
     assert (finding.health, "HF_HUB_OFFLINE=0" in finding.detail) == ("note", True)
+
+
+def test_a_prefect_server_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    (finding,) = [check for check in doctor.examine(Workspace(tmp_path)) if check.name == "prefect_server"]
+    assert (finding.health, "PREFECT_API_URL=http://127.0.0.1:9/api does not answer" in finding.detail) == (
+        "broken",
+        True,
+    )

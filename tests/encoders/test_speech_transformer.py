@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from transformers import AutoModel
 from lsgmer.audio import Waveform
 from lsgmer.core.errors import LsgmerError
 from lsgmer.encoders.build import AudioEncoder, build_audio, load_encoder
-from lsgmer.encoders.params import AudioEncoderParams
+from lsgmer.encoders.params import AudioEncoderParams, FeaturesParams
 from lsgmer.encoders.speech_transformer import _receptive_field
 from tests.support.tiny import SPEECH, save_speech
 
@@ -129,3 +130,10 @@ def test_several_layers_stand_side_by_side(tmp_path: Path, stable: bool) -> None
 def test_what_cannot_be_mixed_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="mix weighs several layers of a transformer"):
         AudioEncoderParams(mix=True, **given)
+
+
+def test_mix_in_a_list_is_refused_rather_than_left_out() -> None:
+    one = {"kind": "transformers", "source": "x/y", "layers": [1, 2], "mix": True}
+    given = {"audio": [one, {"kind": "logmel"}], "text": {"kind": "none"}, "batch_size": 1}
+    with pytest.raises(ValueError, match="mix cannot be used in a list"):
+        FeaturesParams.model_validate_json(json.dumps(given))

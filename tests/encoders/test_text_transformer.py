@@ -163,3 +163,13 @@ def test_the_packaged_minilm_is_the_one_that_params_name(minilm: TextEncoder) ->
     assert minilm.spec.weights_sha256 == MINILM.sha256
     assert minilm.spec.source == MINILM.source
     assert "/" not in "".join(minilm.spec.settings["files"])
+
+
+@pytest.mark.parametrize("most", [3, 12])
+def test_what_is_cut_is_counted(minilm: TextEncoder, most: int) -> None:
+    encoder = build_text(MINILM.model_copy(update={"max_tokens": most}), Path())
+    assert encoder is not None
+    for count in (1, 2, 10, 11, 30):
+        text = " ".join((WORDS * 2)[:count])
+        assert encoder.tokens_left_out(text) == len(minilm.encode([text])[0]) - len(encoder.encode([text])[0])
+        assert minilm.tokens_left_out(text) == 0

@@ -141,6 +141,12 @@ def test_earlier_utterances_are_read_and_counted(served: Served, offline: Predic
     assert alone["probabilities"] != pytest.approx(expected.probabilities, abs=1e-6)
 
 
+def test_a_text_that_is_cut_is_answered_with_a_warning(served: Served) -> None:
+    assert served.post(data={"text": WORDS}).json()["warnings"] == []
+    (warning,) = served.post(data={"text": "again " * 1000}).json()["warnings"]
+    assert warning == "text: cut after 128 tokens, the last 874 were not read; send shorter pieces"
+
+
 def test_a_speakers_level_is_learnt_used_and_deleted(served: Served, offline: Predictor) -> None:
     sounds = [tone(pitch=150.0 + 10 * i) for i in range(6)]
     levels = SpeakerLevels(2, 3600)

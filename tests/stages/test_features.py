@@ -33,7 +33,7 @@ from lsgmer.manifests.manifest import Manifest
 from lsgmer.manifests.utterance import Utterance
 from lsgmer.manifests.validated import ValidationReport, write_validated
 from lsgmer.params import Params, load_params
-from lsgmer.stages.features import choose_device, plan_batches, run
+from lsgmer.stages.features import Needs, choose_device, plan_batches, run
 from tests.support.tiny import WORDS, save_roberta
 
 ROOT = Path(__file__).parents[2]
@@ -372,3 +372,19 @@ def test_a_plan_holds_every_readable_row_once_and_never_mixes_splits(rows: list,
             row for row, u in enumerate(parts[split]) if u.turn is not None
         ]
         assert all(len(group) <= size for group in groups)
+
+
+def test_texts_that_are_cut_are_counted_and_printed(
+    reference: Path, roberta: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = make_workspace(tmp_path, roberta, "features.text.max_tokens=5")
+    run(Workspace(tmp_path), Needs.of(params))
+    cut = 0
+    for split in SPLITS:
+        store = FeatureSplit.load(tmp_path / "data" / "features" / split)
+        long = sum(text is not None and len(text.split()) > 3 for text in store.texts)  # start and end are tokens too
+        assert store.counts.get("text_cut", 0) == long
+        assert "text_cut" not in FeatureSplit.load(reference / "data" / "features" / split).counts
+        cut += long
+    assert cut
+    assert f"{cut} texts are longer than features.text.max_tokens (5)" in capsys.readouterr().out

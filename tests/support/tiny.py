@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     HubertConfig,
@@ -13,8 +16,10 @@ from transformers import (
     RobertaConfig,
     RobertaModel,
     Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Model,
+    Wav2Vec2Processor,
     WavLMConfig,
     WavLMModel,
 )
@@ -61,13 +66,48 @@ CONVOLUTIONS = {
 }
 
 
-def save_speech(folder: Path, kind: str = "hubert", stable: bool = False, do_normalize: bool = True) -> Path:
+def save_speech(
+    folder: Path, kind: str = "hubert", stable: bool = False, do_normalize: bool = True, seed: int = 3
+) -> Path:
     """Save a speech encoder; `stable` is the large models' form: layer-normalised convolutions, pre-norm blocks."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     config_class, model_class = SPEECH[kind]
     form = {"feat_extract_norm": "layer" if stable else "group", "do_stable_layer_norm": stable}
     model_class(config_class(**SHAPE, **CONVOLUTIONS, **form)).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=stable).save_pretrained(folder)
+    return folder
+
+
+def save_pickled(folder: Path, shards: int = 1, **form: Any) -> Path:
+    """Save a speech encoder as older versions of transformers did: pickled, with weight_norm's older names."""
+    save_speech(folder, **form)
+    weights = folder / "model.safetensors"
+    older = {
+        name.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): value
+        for name, value in load_file(weights).items()
+    }
+    weights.unlink()
+    if shards == 1:
+        torch.save(older, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+        return folder
+    place = {name: f"pytorch_model-{i % shards + 1:05}-of-{shards:05}.bin" for i, name in enumerate(older)}
+    for shard in set(place.values()):
+        torch.save({name: value for name, value in older.items() if place[name] == shard}, folder / shard)
+    index = {"metadata": {}, "weight_map": place}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def save_processor(folder: Path) -> Path:
+    """Save a wav2vec 2.0 with the processor files of transformers 5, and no preprocessor_config.json."""
+    save_speech(folder, "wav2vec2")
+    (folder / "preprocessor_config.json").unlink()
+    letters = ["<pad>", "<s>", "</s>", "<unk>", "|", "a", "b"]
+    (folder / "vocab.json").write_text(json.dumps({letter: i for i, letter in enumerate(letters)}))
+    tokenizer = Wav2Vec2CTCTokenizer(folder / "vocab.json")
+    Wav2Vec2Processor(Wav2Vec2FeatureExtractor(do_normalize=True), tokenizer).save_pretrained(folder)
     return folder
 
 

@@ -13,16 +13,19 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import MODALITIES
 from lsgmer.encoders.context import Earlier
 from lsgmer.encoders.learning import start_learning
+from lsgmer.evaluation.measure import mix_weights
 from lsgmer.features.store import FeatureSplit
 from lsgmer.inference.outputs import predict_split
 from lsgmer.inference.predictor import Input, Predictor
 from lsgmer.model import checkpoint
+from lsgmer.model.ensemble import Ensemble
 from lsgmer.model.linear import pooled
 from lsgmer.stages import features
 from lsgmer.training.fit import Fitted, fit
 from lsgmer.training.loader import Feeder, divide
 from tests.support.builders import World, build_world, write_manifest
 from tests.support.synthetic import learnable, small_params
+from tests.support.tiny import save_speech
 
 COUNTS = {"train": 24, "valid": 12, "test": 20}
 SETTINGS = (
@@ -197,15 +200,23 @@ def test_the_average_of_the_weights_is_what_is_kept_and_resumed(tmp_path):
     assert all(torch.equal(v, weights(resumed)[n]) for n, v in weights(averaged).items())
 
 
-def test_mixed_layers_learn_a_weight_each_and_are_rebuilt_and_served(tmp_path):
-    world = make_world(tmp_path / "w", "features.text.layers=[1, 2, 3]", "features.text.mix=true", "train.epochs=3")
+@pytest.mark.parametrize("modality", ["audio", "text"])
+def test_mixed_layers_learn_a_weight_each_and_are_rebuilt_and_served(modality, tmp_path):
+    save_speech(tmp_path / "w" / "encoders" / "hubert")
+    hubert = "features.audio={kind: transformers, source: encoders/hubert, layers: [1, 2, 3], mix: true}"
+    words = ("features.text.layers=[1, 2, 3]", "features.text.mix=true")
+    world = make_world(tmp_path / "w", *((hubert,) if modality == "audio" else words), "train.epochs=3")
     fitted = trained(world, tmp_path / "s")
-    learnt = fitted.model.learning["text"].weights.detach()
+    learnt = fitted.model.learning[modality].weights.detach()
     assert learnt.shape == (3,)
     assert learnt.std() > 0
     card = checkpoint.save(tmp_path / "model", fitted.model, fitted.card)
-    assert card.learning["text"].learns == "mix"
+    assert card.learning[modality].learns == "mix"
     predictor = Predictor.load(tmp_path / "model", "lsgmer:test", "cpu", world.workspace.root)
     offline = predict_split(predictor.model, world.features("test"), 7, device="cpu").probabilities
     served = np.array([list(p.probabilities.values()) for p in predictor.predict(inputs(world))])
     assert served == pytest.approx(offline, abs=1e-6)
+    (note,) = mix_weights(Ensemble([predictor.model, predictor.model]), card)
+    shares = learnt.softmax(0).tolist()
+    assert note.endswith(", ".join(f"{layer}: {share:.3f}" for layer, share in zip((1, 2, 3), shares, strict=True)))
+    assert mix_weights(predictor.model, card) == [note]
