@@ -41,6 +41,18 @@ def run(
 
 
 @app.command()
+def check(
+    params: ParamsFile = None,
+    set_: Set = None,
+    table: Annotated[Path | None, typer.Option(help="Check this table instead of the corpus's own.")] = None,
+) -> None:
+    """Say in seconds what a run would make of the corpus. Exit 1: a run would fail."""
+    from lsgmer.commands.check import check as body
+
+    raise typer.Exit(body(params, set_ or [], table))
+
+
+@app.command()
 def schedule(
     cron: Annotated[str | None, typer.Option(help='Cron expression: "0 3 * * 1" is Mondays at 3:00.')] = None,
     every: Annotated[float | None, typer.Option(help="Instead of --cron: the interval in seconds.")] = None,

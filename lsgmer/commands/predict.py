@@ -18,6 +18,8 @@ from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
 from lsgmer.core.paths import Workspace, check_output, write_atomically
 from lsgmer.core.process import native_stderr_off
 from lsgmer.core.records import channel_number
+from lsgmer.corpora.paths import AudioFiles
+from lsgmer.corpora.tabular import Row, read_rows
 from lsgmer.encoders.context import Earlier
 from lsgmer.features.dialogues import words_before
 from lsgmer.manifests.utterance import Utterance
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from lsgmer.inference.predictor import Predictor
     from lsgmer.inference.speakers import SpeakerLevels
 
+QUERY_COLUMNS = ("id", "audio", "text", "speaker", "dialogue", "turn", "channel")
 FORMATS = ("table", "json", "csv")
 CHUNK = 64  # inputs decoded at once: bounds memory for a large table
 
@@ -46,6 +49,7 @@ class Query:
     dialogue: str | None = None
     turn: int | None = None
     channel: str | None = None
+    problem: str | None = None
 
 
 def predict(
@@ -103,33 +107,39 @@ def gather(paths: Sequence[str], text: str | None, table: Path | None) -> list[Q
 
 
 def read_table(path: Path) -> list[Query]:
-    """Read audio (paths relative to the table) and/or text, and id, speaker, dialogue, turn, channel where given."""
-    import pandas as pd
+    """Read audio (paths relative to the table) and/or text, and id, speaker, dialogue, turn, channel where given.
 
-    if not path.is_file():
-        raise LsgmerError(f"{path}: no such table")
-    try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str)
-    except (ValueError, OSError) as error:
-        raise LsgmerError(f"{path}: not readable as {path.suffix[1:] or 'csv'}: {error}") from error
-    if not {"audio", "text"} & set(frame.columns):
-        raise LsgmerError(f"{path}: needs a column audio or text, has {', '.join(map(str, frame.columns))}")
-    rows = [{str(key): value for key, value in row.items() if not pd.isna(value)} for row in frame.to_dict("records")]
-    return [
-        Query(
-            str(row.get("id") or _sound(row) or f"row {number}"),
-            path.parent / str(row["audio"]) if "audio" in row else None,
-            str(row["text"]) if "text" in row else None,
-            str(row["speaker"]) if "speaker" in row else None,
-            str(row["dialogue"]) if "dialogue" in row else None,
-            _turn(row.get("turn"), f"{path}: row {number}"),
-            str(row["channel"]) if "channel" in row else None,
-        )
-        for number, row in enumerate(rows, start=1)
-    ]
+    The same reader as a corpus's. Raises LsgmerError, naming the row, for one that cannot be read.
+    """
+    header, rows = read_rows(path)
+    if "audio" not in header and "audio.path" in header:
+        raise LsgmerError(f"{path}: column audio holds recordings, not paths; write them to files beside the table")
+    if not {"audio", "text"} & set(header):
+        raise LsgmerError(f"{path}: needs a column audio or text, has {', '.join(header)}")
+    return [_query(path, row) for row in rows]
 
 
-def _turn(value: Any, where: str) -> int | None:
+def _query(path: Path, row: Row) -> Query:
+    faults = [fault for column, fault in row.faults.items() if column in QUERY_COLUMNS]
+    if problem := row.problem or next(iter(faults), None):
+        return Query(row.name, None, None, problem=f"{path}: {row.name}: {problem}")
+    cells = {column: cell for column in QUERY_COLUMNS if (cell := row.cells.get(column, "").strip())}
+    audio = None
+    if "audio" in cells:
+        folder = AudioFiles(path.parent)
+        audio = path.parent / folder.find(cells["audio"], row.name)
+    return Query(
+        cells.get("id") or _sound(cells) or row.name,
+        audio,
+        cells.get("text"),
+        cells.get("speaker"),
+        cells.get("dialogue"),
+        _turn(cells.get("turn"), f"{path}: {row.name}"),
+        cells.get("channel"),
+    )
+
+
+def _turn(value: str | None, where: str) -> int | None:
     try:
         return None if value is None else int(value)
     except ValueError:
@@ -178,6 +188,8 @@ def answers(workspace: Workspace, sources: Sequence[Query]) -> Iterator[dict[str
         errors: dict[int, str] = {}
         for i, source in enumerate(chunk):
             try:
+                if source.problem:
+                    raise LsgmerError(source.problem)
                 inputs[i] = replace(_read(source, predictor), previous=earlier.get(start + i, ()))
                 predictor.used(inputs[i])
             except LsgmerError as error:

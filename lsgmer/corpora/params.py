@@ -145,7 +145,8 @@ class CorpusParams(CorpusContents):
     """Which corpus, where, and what its labels mean.
 
     `path` is the folder DVC versions; the table and all audio lie inside it. `synthesize` is what the stage `sample`
-    makes: ["sample"] for the sample corpus, [] for any other. `table` and `columns` apply to corpora that are a table,
+    makes: ["sample"] for the sample corpus, [] for any other. `table` and `columns` apply to corpora that are a table
+    (`delimiter` is its own where it is not found by looking, `sheet` the workbook's sheet, the first by default),
     `files` to those that are read by their file names, `clips` to MELD (where its audio comes from; none: text only)
     and `by_plurality` to IEMOCAP (the evaluators' word: the word that an undecided turn gets). With `features_only` a
     table's row needs neither audio nor text: its features are precomputed. `channel` is the one that is read of
@@ -158,6 +159,8 @@ class CorpusParams(CorpusContents):
     synthesize: tuple[Literal["sample"], ...]
     table: str | None = None
     columns: ColumnParams | None = None
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    sheet: str | None = None
     files: FilesParams | None = None
     channel: NonNegativeInt | None = None
     clips: Literal["none", "wav", "mp4"] | None = None

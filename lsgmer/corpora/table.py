@@ -1,4 +1,4 @@
-"""Bring your own: a CSV, TSV or Parquet table with a row per utterance, and audio inside the same folder."""
+"""Bring your own: a table (CSV, TSV, JSONL, XLSX, Parquet) with a row per utterance, and audio in the same folder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from lsgmer.core.errors import LsgmerError, ParamsError
 from lsgmer.core.records import SPLITS, Seconds, Split, channel_number
 from lsgmer.corpora.base import SHOWN, Unfit, label_of
 from lsgmer.corpora.params import ColumnParams, CorpusParams
+from lsgmer.corpora.paths import AudioFiles
 from lsgmer.corpora.tabular import Row, read_rows
-from lsgmer.manifests.utterance import CorpusReading, RejectedRow, Utterance
+from lsgmer.manifests.utterance import CorpusReading, Note, RejectedRow, Utterance
 
 
 def read(params: CorpusParams, root: Path) -> CorpusReading:
@@ -26,7 +27,7 @@ def read(params: CorpusParams, root: Path) -> CorpusReading:
     if table is None or columns is None:
         raise ParamsError(f"corpus {params.name} needs corpus.table and corpus.columns")
     path = root / table
-    header, rows = read_rows(path)
+    header, rows = read_rows(path, params.delimiter, params.sheet)
     if columns.audio is None and columns.text is None and not params.features_only:
         raise ParamsError(
             "corpus.columns: neither audio nor text names a column; at least one must, "
@@ -36,9 +37,10 @@ def read(params: CorpusParams, root: Path) -> CorpusReading:
     utterances: list[Utterance] = []
     rejected: list[RejectedRow] = []
     first_row: dict[str, str] = {}
+    files = AudioFiles(root)
     for row in rows:
         try:
-            utterance = _utterance(row, params, columns, table)
+            utterance = _utterance(row, params, columns, table, files)
             if utterance.id in first_row:
                 raise Unfit(f"id {utterance.id!r} is already that of {first_row[utterance.id]}")
         except Unfit as reason:
@@ -46,7 +48,8 @@ def read(params: CorpusParams, root: Path) -> CorpusReading:
         else:
             first_row[utterance.id] = row.name
             utterances.append(utterance)
-    return CorpusReading(tuple(utterances), tuple(rejected))
+    notes = tuple(Note(what, tuple(rows)) for what, rows in files.notes.items())
+    return CorpusReading(tuple(utterances), tuple(rejected), notes)
 
 
 def _demand_columns(columns: ColumnParams, header: tuple[str, ...], path: Path) -> None:
@@ -59,18 +62,18 @@ def _demand_columns(columns: ColumnParams, header: tuple[str, ...], path: Path) 
         )
 
 
-def _utterance(row: Row, params: CorpusParams, columns: ColumnParams, table: str) -> Utterance:
+def _utterance(row: Row, params: CorpusParams, columns: ColumnParams, table: str, files: AudioFiles) -> Utterance:
     """Return the row as an utterance. Raises Unfit."""
     if row.problem:
         raise Unfit(row.problem)
-    cell = _cells(row.cells, columns)
+    cell = _cells(row, columns)
     emotion_raw = _demand(cell, "emotion", columns)
     speaker = _demand(cell, "speaker", columns)
     audio, text = cell["audio"], cell["text"]
     if audio is None and text is None and not params.features_only:
         raise Unfit("neither audio nor text")
     if audio is not None:
-        audio = _inside(audio, table)
+        audio = _inside(files.find(_inside(audio, table), row.name), "")
     start_s, end_s = _times(cell) if audio is not None else (None, None)
     channel = _channel(cell["channel"]) if audio is not None else None
     return Utterance(
@@ -93,9 +96,13 @@ def _utterance(row: Row, params: CorpusParams, columns: ColumnParams, table: str
     )
 
 
-def _cells(cells: Mapping[str, str], columns: ColumnParams) -> dict[str, str | None]:
-    """Return each field's cell, stripped; None where the cell is empty or the table has no such column."""
-    return {field: (cells[name].strip() or None) if name else None for field, name in columns.model_dump().items()}
+def _cells(row: Row, columns: ColumnParams) -> dict[str, str | None]:
+    """Return each field's cell; None where it is empty or the table has no such column. Raises Unfit for no text."""
+    names = columns.model_dump()
+    for name in names.values():
+        if name in row.faults:
+            raise Unfit(row.faults[name])
+    return {field: (row.cells[name].strip() or None) if name else None for field, name in names.items()}
 
 
 def _demand(cell: Mapping[str, str | None], field: str, columns: ColumnParams) -> str:

@@ -21,7 +21,19 @@ from tests.flows.fake_pipeline import PROJECT
 
 HEAVY = ("torch", "prefect", "great_expectations", "bentoml", "transformers", "pandas", "dvc", "pydantic", "numpy")
 COMMANDS = (
-    *("run", "schedule", "serve", "champions", "promote", "audit", "predict", "doctor", "corpora", "import-meld"),
+    *(
+        "run",
+        "check",
+        "schedule",
+        "serve",
+        "champions",
+        "promote",
+        "audit",
+        "predict",
+        "doctor",
+        "corpora",
+        "import-meld",
+    ),
     "import-encoder",
 )
 
@@ -229,7 +241,7 @@ def test_predict_gathers_files_globs_and_tables(here: Path) -> None:
     (here / "t.csv").write_text("audio,text\na.wav,hello\n,only words\n")
     first, second = predict.gather([], None, here / "t.csv")
     assert (first.audio, first.text) == (here / "a.wav", "hello")
-    assert (second.name, second.audio, second.text) == ("row 2", None, "only words")
+    assert (second.name, second.audio, second.text) == ("row 3", None, "only words")
     for arguments in (([], None, None), (["*.wav"], "words", None), (["a.wav"], None, here / "t.csv")):
         with pytest.raises(ParamsError):
             predict.gather(*arguments)

@@ -41,7 +41,7 @@ def test_a_table_gives_speaker_dialogue_and_turn(tmp_path: Path):
     assert (first.speaker, first.dialogue, first.turn) == ("ann", "d1", 3)
     assert (second.speaker, second.dialogue, second.turn) == (None, None, None)
     table.write_text("text,turn\nhello,first\n")
-    with pytest.raises(LsgmerError, match="row 1: turn 'first' is not a whole number"):
+    with pytest.raises(LsgmerError, match="row 2: turn 'first' is not a whole number"):
         read_table(table)
 
 

@@ -151,10 +151,10 @@ def test_parquet_reads_as_csv_does(tmp_path: Path) -> None:
 
 
 def test_a_spreadsheets_csv_reads(tmp_path: Path) -> None:
-    path = table(tmp_path, [ROW | {"text": 'She said: "no, never",\nand left. Ünïcode'}])
+    path = table(tmp_path, [ROW | {"text": 'She said: "no, never", and left. Ünïcode'}])
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes() + b"\r\n")
     (found,) = read_corpus(params(), tmp_path).utterances
-    assert found.text == 'She said: "no, never",\nand left. Ünïcode'
+    assert found.text == 'She said: "no, never", and left. Ünïcode'
 
 
 def test_a_row_of_another_length_is_rejected(tmp_path: Path) -> None:
@@ -185,7 +185,10 @@ def test_columns_without_audio_and_text_are_a_params_error(tmp_path: Path) -> No
         ("t.csv", b"audio,emotion,speaker\n\xff\xfe,sad,S\n", "not UTF-8"),
         ("t.csv", b"audio,audio,speaker\na,b,c\n", "used twice: 'audio'"),
         ("t.parquet", b"PAR1 not at all", "not readable as Parquet"),
-        ("t.xlsx", b"PK", "a table must be .csv, .tsv or .parquet"),
+        ("t.xlsx", b"PK", "not readable as a workbook"),
+        ("t.xls", b"PK", r"a table must be \.csv, \.tsv, \.jsonl, \.parquet or \.xlsx"),
+        ("t.csv", "audio,text\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+        ("t.csv.gz", b"audio,text\n", "not readable as gzip"),
     ],
 )
 def test_an_unreadable_table_says_why(tmp_path: Path, name: str, content: bytes, reason: str) -> None:

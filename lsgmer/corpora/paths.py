@@ -1,0 +1,57 @@
+"""Audio paths as other systems write them: found where exactly one file fits, else with the nearest file named."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import posixpath
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+RESOLVED = "audio path was written as on another system"
+NEAREST = "no such audio file; the nearest name is"
+
+
+@dataclass
+class AudioFiles:
+    """The files of a corpus folder, looked through only once a path does not exist as it is written."""
+
+    root: Path
+    notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def find(self, path: str, row: str) -> str:
+        """Return the path, relative to the root, of the one file that `path` means; `path` itself if there is none.
+
+        Backslashes, doubled separators, composed and decomposed letters and the case of the suffix may differ. What
+        was found in another form, or not at all, is noted by `row`.
+        """
+        if (self.root / path).is_file():
+            return path
+        fitting = self._index.get(_form(path), [])
+        if len(fitting) == 1:
+            self.notes[RESOLVED].append(row)
+            return fitting[0]
+        names = [name for same in self._index.values() for name in same]
+        folder = [name for name in names if posixpath.dirname(name) == posixpath.dirname(_form(path))]
+        if near := difflib.get_close_matches(path, folder or names[:5000], n=1):
+            self.notes[f"{NEAREST} {near[0]}"].append(row)
+        return path
+
+    @cached_property
+    def _index(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        for folder, _, files in os.walk(self.root):
+            for file in files:
+                relative = Path(folder, file).relative_to(self.root).as_posix()
+                found[_form(relative)].append(relative)
+        return found
+
+
+def _form(path: str) -> str:
+    """Return what the writings of one path share."""
+    plain = posixpath.normpath(unicodedata.normalize("NFC", path).replace("\\", "/"))
+    stem, suffix = posixpath.splitext(plain)
+    return stem + suffix.lower()
