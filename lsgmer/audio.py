@@ -10,6 +10,7 @@ import io
 import math
 import mmap
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -43,6 +44,9 @@ FLOOR_DB = -120.0  # reported for digital silence, whose level is minus infinity
 SILENCE_DBFS = -60.0
 SILENCE_FRAME_S = 0.02
 CLIPPED = 0.999
+EMBEDDED = re.compile(r"\.parquet#[^#]+#[0-9]+$")  # a recording inside a table
+GROUP_ROWS = 64
+MOST_EMBEDDED_BYTES = 64 * 2**20
 READ = "WAV, FLAC, OGG, Opus and MP3 are read"
 MOSTLY_CLIPPED = 0.5
 OVERLONG = 2.0
@@ -289,6 +293,8 @@ def _read(
 
 def _open(source: Path | bytes, stack: ExitStack) -> list[_Open]:
     """Open every stream of `source`, to be closed by `stack`. A file that is one stream is not read into memory."""
+    if isinstance(source, Path) and EMBEDDED.search(source.name) and not source.exists():
+        source = _embedded(source)
     if isinstance(source, bytes):
         if not source:
             raise _Unusable("empty: the file has no bytes")
@@ -313,6 +319,38 @@ def _open(source: Path | bytes, stack: ExitStack) -> list[_Open]:
         known = int(file.frames) if part.frames is None else part.frames
         opened.append(_Open(file, known if known < UNKNOWN_FRAMES else None, part.spare))
     return opened
+
+
+def _embedded(source: Path) -> bytes:
+    """Return the recording in a row of a Parquet table, TABLE.parquet#COLUMN#ROW, the first row being 1."""
+    table, column, row = source.name.rsplit("#", 2)
+    path = source.with_name(table)
+    if not path.is_file():
+        raise _Unusable("missing: there is no such table")
+    content = _embedded_rows(path, path.stat().st_mtime_ns, column, (int(row) - 1) // GROUP_ROWS)
+    place = (int(row) - 1) % GROUP_ROWS
+    found = content[place] if place < len(content) else None
+    if found is None:
+        raise _Unusable("missing: the table's cell holds no recording")
+    if len(found) > MOST_EMBEDDED_BYTES:
+        raise _Unusable(f"too long: {len(found)} bytes in a cell, at most {MOST_EMBEDDED_BYTES} are read")
+    return found
+
+
+@lru_cache(maxsize=2)
+def _embedded_rows(path: Path, changed_ns: int, column: str, part: int) -> list[bytes | None]:
+    """Return GROUP_ROWS rows of a column of recordings: few enough for memory, and read once."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        batches = parquet.ParquetFile(path).iter_batches(GROUP_ROWS, columns=[f"{column}.bytes"])
+        for number, batch in enumerate(batches):
+            if number == part:
+                return [None if cell is None else cell["bytes"] for cell in batch.column(0).to_pylist()]
+    except (pyarrow.ArrowException, OSError, KeyError) as error:
+        raise _Unusable(f"undecodable: {str(error).splitlines()[0]}") from None
+    return []
 
 
 @lru_cache(maxsize=16)

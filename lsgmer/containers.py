@@ -50,36 +50,32 @@ def streams(view: View) -> tuple[Stream, ...]:
     """Return the streams of a file, one after another; a file of an unknown format is one stream."""
     head = view[0:12]
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        return tuple(_chunked(view, b"RIFF", b"WAVE", "<"))
+        return tuple(_chunked(view, b"RIFF", b"WAVE"))
     if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
-        return tuple(_chunked(view, b"FORM", head[8:], ">"))
+        return tuple(_chunked(view, b"FORM", head[8:]))
     if head[:4] == b"OggS":
         return _split(view, _ogg_starts(view))
-    if head[:4] == b"fLaC":
-        return _split(view, _flac_starts(view))
+    tagged = _after_id3(view, 0)
+    if view[tagged : tagged + 4] == b"fLaC":
+        return _split(view, _flac_starts(view, tagged))
     if head[:3] == b"ID3" or _mp3_frame(view, 0) is not None:
         return _mp3(view) or (Stream(0, len(view)),)
     return (Stream(0, len(view)),)
 
 
 def _split(view: View, starts: list[int]) -> tuple[Stream, ...]:
-    ends = [*starts[1:], len(view)]
-    return tuple(Stream(start, end) for start, end in zip([0, *starts[1:]], ends, strict=True))
+    return tuple(Stream(start, end) for start, end in zip(starts, [*starts[1:], len(view)], strict=True))
 
 
-def _chunked(view: View, form: bytes, kind: bytes, order: str) -> Iterator[Stream]:
-    """Yield the RIFF or IFF files of `view`, of which each starts with `form`, a size and `kind`."""
-    start = 0
-    while start < len(view):
-        (size,) = struct.unpack(f"{order}I", view[start + 4 : start + 8])
-        end = start + 8 + size + size % 2
-        places = (at for at in (end, end - size % 2) if view[at : at + 4] == form and view[at + 8 : at + 12] == kind)
-        again = next(places, None)
-        whole = Stream(start, again if again is not None else len(view))
+def _chunked(view: View, form: bytes, kind: bytes) -> Iterator[Stream]:
+    """Yield the RIFF or IFF files of `view`. Their sizes may be wrong, so each ends where the next one starts."""
+    starts, at = [0], view.find(form, 12)
+    while at > 0:
+        if view[at + 8 : at + 12] == kind:
+            starts.append(at)
+        at = view.find(form, at + 4)
+    for whole in _split(view, starts):
         yield _wav(view, whole) if form == b"RIFF" else whole
-        if again is None:
-            return
-        start = again
 
 
 def _wav(view: View, whole: Stream) -> Stream:
@@ -117,9 +113,9 @@ def _ogg_starts(view: View) -> list[int]:
     return starts
 
 
-def _flac_starts(view: View) -> list[int]:
+def _flac_starts(view: View, start: int) -> list[int]:
     """Return where FLAC files start: at the marker, followed by the header of a STREAMINFO block."""
-    starts, at = [0], view.find(b"fLaC", 4)
+    starts, at = [start], view.find(b"fLaC", start + 4)
     while at > 0:
         if view[at + 4 : at + 8] in (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22"):
             starts.append(at)

@@ -94,6 +94,20 @@ def test_joined_mp3s_of_pipes_and_with_tags_are_read_whole() -> None:
     assert abs(decode(tag + whole + tag + whole).duration_s - 6) < 0.05
 
 
+@pytest.mark.parametrize("size", [0, 0xFFFF_FFFF, 1000])
+def test_joined_wavs_whose_sizes_are_wrong_are_read_one_after_another(size: int) -> None:
+    first, second = bytearray(encoded(tone(1), "WAV")), encoded(tone(1.5, OTHER), "WAV")
+    first[4:8] = struct.pack("<I", size)
+    assert decode(bytes(first) + second).duration_s == 2.5
+
+
+def test_a_flac_behind_a_tag_is_read() -> None:
+    tag = b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128)
+    np.testing.assert_array_equal(
+        decode(tag + encoded(tone(1), "FLAC")).samples, decode(encoded(tone(1), "FLAC")).samples
+    )
+
+
 @pytest.mark.parametrize(("kind", "subtype"), JOINED)
 def test_joined_files_of_different_rates_are_refused(kind: str, subtype: str | None) -> None:
     content = encoded(tone(1), kind, subtype) + encoded(tone(1, rate=48_000), kind, subtype, rate=48_000)

@@ -112,8 +112,6 @@ def read_table(path: Path) -> list[Query]:
     The same reader as a corpus's. Raises LsgmerError, naming the row, for one that cannot be read.
     """
     header, rows = read_rows(path)
-    if "audio" not in header and "audio.path" in header:
-        raise LsgmerError(f"{path}: column audio holds recordings, not paths; write them to files beside the table")
     if not {"audio", "text"} & set(header):
         raise LsgmerError(f"{path}: needs a column audio or text, has {', '.join(header)}")
     return [_query(path, row) for row in rows]
@@ -244,9 +242,10 @@ def _read(source: Query, predictor: Predictor) -> Any:
     from lsgmer.audio import decode
     from lsgmer.inference.predictor import Input
 
-    most_s = predictor.limits.most_s if predictor.limits is not None else None
     with native_stderr_off():
-        audio = decode(source.audio, channel=_channel(source.channel), limit_s=most_s) if source.audio else None
+        audio = (
+            decode(source.audio, channel=_channel(source.channel), limit_s=predictor.most_s) if source.audio else None
+        )
     return Input(audio=audio, text=source.text, speaker=source.speaker)
 
 

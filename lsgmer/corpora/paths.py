@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from lsgmer.audio import EMBEDDED
+
 RESOLVED = "audio path was written as on another system"
 NEAREST = "no such audio file; the nearest name is"
 
@@ -28,7 +30,7 @@ class AudioFiles:
         Backslashes, doubled separators, composed and decomposed letters and the case of the suffix may differ. What
         was found in another form, or not at all, is noted by `row`.
         """
-        if (self.root / path).is_file():
+        if EMBEDDED.search(path) or (self.root / path).is_file():
             return path
         fitting = self._index.get(_form(path), [])
         if len(fitting) == 1:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
+from lsgmer.audio import EMBEDDED
 from lsgmer.core.errors import LsgmerError, ParamsError
 from lsgmer.core.records import SPLITS, Seconds, Split, channel_number
 from lsgmer.corpora.base import SHOWN, Unfit, label_of
@@ -173,5 +174,6 @@ def _generated_id(audio: str | None, start_s: Seconds | None, channel: int | Non
     """Return an id that is stable when rows are added: the audio's path without suffix, start of the cut, channel."""
     if audio is None:
         return row.replace(" ", "-")
-    stem = posixpath.splitext(audio)[0] if start_s is None else f"{posixpath.splitext(audio)[0]}@{start_s:.3f}"
+    whole = audio if EMBEDDED.search(audio) else posixpath.splitext(audio)[0]
+    stem = whole if start_s is None else f"{whole}@{start_s:.3f}"
     return stem if channel is None else f"{stem}#{channel}"

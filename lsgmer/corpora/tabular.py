@@ -225,21 +225,39 @@ def _read_parquet(path: Path) -> Table:
         table = file.read(columns=[name for name in _leaves(file.schema_arrow) if name is not None])
     except (pyarrow.ArrowException, OSError) as error:
         raise LsgmerError(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from None
-    header, rows = _from_objects([(f"row {number}", row) for number, row in enumerate(table.to_pylist(), start=1)])
+    recordings = [column.name for column in file.schema_arrow if _is_recording(column)]
+    found = []
+    for number, row in enumerate(table.to_pylist(), start=1):
+        places = {name: f"{path.name}#{name}#{number}" for name in recordings}
+        inside = {name: {**(row.get(name) or {}), "place": place} for name, place in places.items()}
+        found.append((f"row {number}", {**row, **inside}))
+    header, rows = _from_objects(found)
+    for name in recordings:  # the column itself means the recording: lsgmer.audio reads it in place
+        header = tuple(name if column == f"{name}.place" else column for column in header)
+        for made in rows:
+            made.cells[name] = made.cells.pop(f"{name}.place")
     return header or tuple(str(name).strip() for name in table.column_names), rows
 
 
 def _leaves(schema: Any) -> Iterator[str]:
     """Yield the columns to read: of embedded recordings ({bytes, path}) all but the bytes, which can be gigabytes."""
-    import pyarrow
-
     for column in schema:
-        kind = column.type
-        inside = [kind.field(i).name for i in range(kind.num_fields)] if pyarrow.types.is_struct(kind) else []
-        if "bytes" in inside:
-            yield from (f"{column.name}.{name}" for name in inside if name != "bytes")
+        if _is_recording(column):
+            yield from (f"{column.name}.{name}" for name in _fields(column) if name != "bytes")
         else:
             yield column.name
+
+
+def _is_recording(column: Any) -> bool:
+    """Return whether a Parquet column is Hugging Face's Audio: a struct of bytes and path."""
+    return {"bytes", "path"} <= set(_fields(column))
+
+
+def _fields(column: Any) -> list[str]:
+    import pyarrow
+
+    kind = column.type
+    return [kind.field(i).name for i in range(kind.num_fields)] if pyarrow.types.is_struct(kind) else []
 
 
 def _read_xlsx(path: Path, sheet: str | None) -> Table:

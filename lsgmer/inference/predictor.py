@@ -25,6 +25,7 @@ from lsgmer.model.train_card import ENCODERS, TrainCard
 if TYPE_CHECKING:
     from lsgmer.encoders.build import AudioEncoder, TextEncoder
 
+MOST_S = 120.0  # of audio that a model reads whose card names no limits
 BATCH_S = 240.0  # seconds of audio, padding included, that are encoded together
 
 
@@ -120,6 +121,11 @@ class Predictor:
         if reason := unusable(wave.samples[:, None]):
             raise OutOfLimits(f"audio: {reason}")
         return self.limits.check(wave) if self.limits is not None else ()
+
+    @property
+    def most_s(self) -> float:
+        """How many seconds of audio are read at most."""
+        return MOST_S if self.limits is None else self.limits.most_s
 
     @property
     def normalises(self) -> bool:

@@ -21,10 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from lsgmer.audio import decode, facts
 from lsgmer.commands.predict import read_table
 from lsgmer.core.errors import LsgmerError
 from lsgmer.corpora.readers import read_corpus
 from lsgmer.corpora.tabular import read_rows
+from lsgmer.validation.frame import audio_facts
 from tests.corpora.test_table import params
 
 HEADER = ("id", "text", "emotion", "speaker")
@@ -185,15 +187,28 @@ def test_nested_manifests_are_read_by_dotted_names(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_embedded_recordings_are_not_read_as_text(tmp_path: Path) -> None:
+def test_embedded_recordings_are_read_in_place(tmp_path: Path) -> None:
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    audio = pa.array([{"bytes": b"x" * 1000, "path": "a.wav"}], kind)
-    parquet.write_table(pa.table({"audio": audio, "emotion": ["sad"]}), tmp_path / "t.parquet")
-    header, (row,) = read_rows(tmp_path / "t.parquet")
-    assert header == ("audio.path", "emotion")
-    assert row.cells["audio.path"] == "a.wav"
-    with pytest.raises(LsgmerError, match="column audio holds recordings"):
-        read_table(tmp_path / "t.parquet")
+    tones = [0.1 * np.random.default_rng(i).normal(size=8000 + i) for i in range(70)]
+    cells = [{"bytes": _flac(tone), "path": f"{i}.flac"} for i, tone in enumerate(tones)]
+    cells[3] = {"bytes": None, "path": "gone.flac"}
+    table = {"audio": pa.array(cells, kind), "emotion": ["sad"] * 70, "speaker": ["S"] * 70}
+    parquet.write_table(pa.table(table), tmp_path / "t.parquet")
+    reading = read_corpus(params(table="t.parquet", columns={"audio": "audio"}), tmp_path)
+    assert reading.utterances[69].audio == reading.utterances[69].id == "t.parquet#audio#70"
+    known = audio_facts(reading.utterances, tmp_path, 1)
+    assert [fact.decoded_frames for fact in known.values()] == [None if i == 3 else 8000 + i for i in range(70)]
+    assert known["t.parquet#audio#4"].error == "missing: the table's cell holds no recording"
+    query = read_table(tmp_path / "t.parquet")[69]
+    assert len(decode(query.audio).samples) == 8069
+    assert facts(tmp_path / "t.parquet#audio#71").error == "missing: the table's cell holds no recording"
+    assert facts(tmp_path / "u.parquet#audio#1").error == "missing: there is no such table"
+
+
+def _flac(samples: np.ndarray[Any, Any]) -> bytes:
+    content = io.BytesIO()
+    soundfile.write(content, samples, 8000, format="FLAC")
+    return content.getvalue()
 
 
 def test_a_sheet_is_chosen_by_name(tmp_path: Path) -> None:
