@@ -17,7 +17,8 @@ def run(root: Path, quick: bool, jobs: int | None, grid: str | None) -> None:
     from lsgmer.workspace.dvc import check_workspace
 
     check_workspace(root)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a script that starts this in the background leaves SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         grids.run(root, quick, jobs or cores(), grid)
     except KeyboardInterrupt:
