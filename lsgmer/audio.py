@@ -45,7 +45,6 @@ SILENCE_DBFS = -60.0
 SILENCE_FRAME_S = 0.02
 CLIPPED = 0.999
 EMBEDDED = re.compile(r"\.parquet#[^#]+#[0-9]+$")  # a recording inside a table
-GROUP_ROWS = 64
 MOST_EMBEDDED_BYTES = 64 * 2**20
 READ = "WAV, FLAC, OGG, Opus and MP3 are read"
 MOSTLY_CLIPPED = 0.5
@@ -327,9 +326,7 @@ def _embedded(source: Path) -> bytes:
     path = source.with_name(table)
     if not path.is_file():
         raise _Unusable("missing: there is no such table")
-    content = _embedded_rows(path, path.stat().st_mtime_ns, column, (int(row) - 1) // GROUP_ROWS)
-    place = (int(row) - 1) % GROUP_ROWS
-    found = content[place] if place < len(content) else None
+    found = _cell(path, path.stat().st_mtime_ns, column, int(row) - 1)
     if found is None:
         raise _Unusable("missing: the table's cell holds no recording")
     if len(found) > MOST_EMBEDDED_BYTES:
@@ -337,20 +334,35 @@ def _embedded(source: Path) -> bytes:
     return found
 
 
-@lru_cache(maxsize=2)
-def _embedded_rows(path: Path, changed_ns: int, column: str, part: int) -> list[bytes | None]:
-    """Return GROUP_ROWS rows of a column of recordings: few enough for memory, and read once."""
+def _cell(path: Path, changed_ns: int, column: str, row: int) -> bytes | None:
+    """Return the bytes of a recording in row `row`, from 0, of a table; None where there are none."""
     import pyarrow
-    from pyarrow import parquet
 
     try:
-        batches = parquet.ParquetFile(path).iter_batches(GROUP_ROWS, columns=[f"{column}.bytes"])
-        for number, batch in enumerate(batches):
-            if number == part:
-                return [None if cell is None else cell["bytes"] for cell in batch.column(0).to_pylist()]
+        for group, count in enumerate(_group_rows(path, changed_ns)):
+            if row < count:
+                cell = _group(path, changed_ns, column, group).column(0)[row].as_py()
+                return None if cell is None else cast(bytes | None, cell["bytes"])
+            row -= count
     except (pyarrow.ArrowException, OSError, KeyError) as error:
         raise _Unusable(f"undecodable: {str(error).splitlines()[0]}") from None
-    return []
+    return None
+
+
+@lru_cache(maxsize=16)
+def _group_rows(path: Path, changed_ns: int) -> tuple[int, ...]:
+    from pyarrow import parquet
+
+    metadata = parquet.ParquetFile(path).metadata
+    return tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+
+
+@lru_cache(maxsize=1)
+def _group(path: Path, changed_ns: int, column: str, group: int) -> Any:
+    """Return the recordings of one row group, which is what Parquet reads at once."""
+    from pyarrow import parquet
+
+    return parquet.ParquetFile(path).read_row_group(group, columns=[f"{column}.bytes"])
 
 
 @lru_cache(maxsize=16)
@@ -369,20 +381,22 @@ def _read_cut(
     length = None if None in lengths else sum(cast(int, n) for n in lengths)
     try:
         first, last = _cut(length, rate, start_s, end_s)
-        most = math.inf if limit_s is None else limit_s * rate
-        if last is not None and last - first > most:
+        budget = math.inf if limit_s is None else int(limit_s * rate) + 1  # one frame more says that it is too long
+        if last is not None and last - first >= budget:
             raise _Unusable(f"too long: {(last - first) / rate:.1f} s, at most {limit_s:.0f} s are read")
         blocks = [np.zeros((0, channels), np.float32)]
         for part in opened:
             skipped = first if part.length is None else min(first, part.length)
             if skipped and not part.file.seekable():
-                _take(part, skipped, math.inf)
+                _take(part, skipped)
             elif skipped:
                 part.file.seek(min(skipped, int(part.file.frames)))
             first -= skipped
             left = None if last is None else last - skipped
-            taken = _take(part, None if left is None else left, most)
-            most -= len(taken)
+            taken = _take(part, min(budget, math.inf if left is None else left))
+            budget -= len(taken)
+            if budget <= 0:
+                raise _Unusable(f"too long: over {limit_s:.0f} s, which is all that is read")
             last = None if left is None else left - len(taken)
             blocks.append(taken)
             if last is not None and last <= 0:
@@ -407,19 +421,17 @@ def _of_channel(reading: _Reading, channel: int | None) -> _Reading:
     return replace(reading, samples=reading.samples[:, channel : channel + 1])
 
 
-def _take(part: _Open, count: int | None, most: float) -> Samples:
+def _take(part: _Open, count: float) -> Samples:
     """Return up to `count` frames, block by block, so that a header with a false length allocates no memory."""
     blocks = [np.zeros((0, part.file.channels), np.float32)]
     taken = 0
-    while count is None or taken < count:
-        size = BLOCK_FRAMES if count is None else min(count - taken, BLOCK_FRAMES)
+    while taken < count:
+        size = int(min(count - taken, BLOCK_FRAMES))
         block = part.file.read(size, dtype="float32", always_2d=True)
         if not len(block):
             break
         blocks.append(block)
         taken += len(block)
-        if taken > most:
-            raise _Unusable(f"too long: over {most / part.file.samplerate:.0f} s, which is all that is read")
     return np.concatenate(blocks)
 
 

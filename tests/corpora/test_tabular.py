@@ -193,7 +193,7 @@ def test_embedded_recordings_are_read_in_place(tmp_path: Path) -> None:
     cells = [{"bytes": _flac(tone), "path": f"{i}.flac"} for i, tone in enumerate(tones)]
     cells[3] = {"bytes": None, "path": "gone.flac"}
     table = {"audio": pa.array(cells, kind), "emotion": ["sad"] * 70, "speaker": ["S"] * 70}
-    parquet.write_table(pa.table(table), tmp_path / "t.parquet")
+    parquet.write_table(pa.table(table), tmp_path / "t.parquet", row_group_size=32)
     reading = read_corpus(params(table="t.parquet", columns={"audio": "audio"}), tmp_path)
     assert reading.utterances[69].audio == reading.utterances[69].id == "t.parquet#audio#70"
     known = audio_facts(reading.utterances, tmp_path, 1)
