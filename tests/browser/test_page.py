@@ -94,7 +94,7 @@ def test_a_refusal_is_shown_in_words_and_the_next_try_clears_it(page: webdriver.
     (tmp_path / "notes.wav").write_text("not audio")
     page.find_element(By.ID, "audio").send_keys(str(tmp_path / "notes.wav"))
     page.find_element(By.ID, "send").click()
-    assert visible(page, "error").startswith("audio: cannot be decoded")
+    assert visible(page, "error").startswith("audio: undecodable")
     assert not page.find_element(By.ID, "result").is_displayed()
     if folder := os.environ.get("LSGMER_SCREENSHOTS"):
         page.save_screenshot(f"{folder}/error.png")

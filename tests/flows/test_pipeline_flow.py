@@ -123,6 +123,7 @@ def test_killed_dvc_child_fails_and_leaves_nothing(done: Path, capfd: pytest.Cap
 
 
 def test_interrupt_ends_the_stage_and_is_cancelled(done: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a script inherit it ignored
     set_knobs(done, sleep_s=60)
     pids: list[int] = []
 
