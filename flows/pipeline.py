@@ -24,10 +24,10 @@ from prefect.states import Cancelled, Completed
 from flows import stage_process
 from flows.console import Console
 from flows.pull import fetch_absent
-from flows.watch import interrupt_on_signals, watch_parent
+from flows.watch import watch_parent
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
-from lsgmer.core.process import apply_environment
+from lsgmer.core.process import apply_environment, interrupt_on_signals
 from lsgmer.core.progress import PROGRESS
 from lsgmer.features.links import refresh_links
 from lsgmer.registry import champions

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from flows.watch import interrupt_on_signals, watch_parent
+from flows.watch import watch_parent
 from lsgmer.core.errors import LsgmerError, ParamsError
 from lsgmer.core.paths import Workspace
-from lsgmer.core.process import apply_environment, end_tree, identity
+from lsgmer.core.process import apply_environment, end_tree, identity, interrupt_on_signals
 from lsgmer.workspace.prefect_server import API, answers, end_orphan_server, known_server, note_path, note_server
 
 START_S = 180.0

@@ -10,12 +10,6 @@ import time
 from lsgmer.core.process import WATCHED, is_alive
 
 
-def interrupt_on_signals() -> None:
-    """Make SIGINT and SIGTERM interrupt this process, whatever it inherited: a shell has `command &` ignore SIGINT."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-
-
 def watch_parent() -> None:
     """Interrupt this process, as Ctrl-C would, once the command named in the environment is gone."""
     parent = os.environ.pop(WATCHED, None)

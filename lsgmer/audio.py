@@ -11,8 +11,8 @@ import math
 import mmap
 import os
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -150,11 +150,10 @@ def decode(
 def form(source: Path | bytes) -> tuple[int, int]:
     """Return the sample rate in Hz and the number of channels, from the header. Raises AudioError."""
     try:
-        with ExitStack() as stack:
-            return _open(source, stack)[0].form
-    except (soundfile.LibsndfileError, _Unusable) as error:
-        reason = str(error) if isinstance(error, _Unusable) else f"undecodable: {_said(error)}; {READ}"
-        raise AudioError(source, reason) from None
+        with _opened(source) as parts:
+            return parts[0].form
+    except _Unusable as error:
+        raise AudioError(source, str(error)) from None
 
 
 def resample(wave: Waveform, rate: int) -> Waveform:
@@ -272,14 +271,20 @@ def _read(
     channel: int | None,
     limit_s: Seconds | None = None,
 ) -> _Reading:
+    with _opened(source) as parts:
+        forms = {part.form for part in parts}
+        if len(forms) > 1:
+            told = " and ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in sorted(forms))
+            raise _Unusable(f"undecodable: several recordings in one file, of {told}; separate them")
+        return _of_channel(_read_cut(parts, start_s, end_s, limit_s), channel)
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[list[_Open]]:
+    """Yield every stream of `source`, opened. Raises _Unusable for whatever cannot be opened or read."""
     try:
         with ExitStack() as stack:
-            opened = _open(source, stack)
-            forms = {part.form for part in opened}
-            if len(forms) > 1:
-                told = " and ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in sorted(forms))
-                raise _Unusable(f"undecodable: several recordings in one file, of {told}; separate them")
-            return _of_channel(_read_cut(opened, start_s, end_s, limit_s), channel)
+            yield _open(source, stack)
     except FileNotFoundError:
         raise _Unusable("missing: there is no such file") from None
     except IsADirectoryError:

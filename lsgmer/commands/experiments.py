@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
 
 from lsgmer.core.device import cores
 from lsgmer.core.errors import LsgmerError, ParamsError
+from lsgmer.core.process import interrupt_on_signals
 from lsgmer.experiments.plan import FOLDER, load_plan
 
 
@@ -17,8 +17,7 @@ def run(root: Path, quick: bool, jobs: int | None, grid: str | None) -> None:
     from lsgmer.workspace.dvc import check_workspace
 
     check_workspace(root)
-    for number in (signal.SIGINT, signal.SIGTERM):  # a script that starts this in the background leaves SIGINT ignored
-        signal.signal(number, signal.default_int_handler)
+    interrupt_on_signals()
     try:
         grids.run(root, quick, jobs or cores(), grid)
     except KeyboardInterrupt:

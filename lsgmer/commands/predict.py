@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lsgmer.inference.speakers import SpeakerLevels
 
 QUERY_COLUMNS = ("id", "audio", "text", "speaker", "dialogue", "turn", "channel")
+NAMED = 5  # rows that a note names
 FORMATS = ("table", "json", "csv")
 CHUNK = 64  # inputs decoded at once: bounds memory for a large table
 
@@ -114,18 +115,19 @@ def read_table(path: Path) -> list[Query]:
     header, rows = read_rows(path)
     if not {"audio", "text"} & set(header):
         raise LsgmerError(f"{path}: needs a column audio or text, has {', '.join(header)}")
-    return [_query(path, row) for row in rows]
+    files = AudioFiles(path.parent)
+    queries = [_query(path, row, files) for row in rows]
+    for what, named in files.notes.items():
+        print(f"lsgmer predict: note: {len(named)} x {what}: {', '.join(named[:NAMED])}", file=sys.stderr)
+    return queries
 
 
-def _query(path: Path, row: Row) -> Query:
+def _query(path: Path, row: Row, files: AudioFiles) -> Query:
     faults = [fault for column, fault in row.faults.items() if column in QUERY_COLUMNS]
     if problem := row.problem or next(iter(faults), None):
         return Query(row.name, None, None, problem=f"{path}: {row.name}: {problem}")
     cells = {column: cell for column in QUERY_COLUMNS if (cell := row.cells.get(column, "").strip())}
-    audio = None
-    if "audio" in cells:
-        folder = AudioFiles(path.parent)
-        audio = path.parent / folder.find(cells["audio"], row.name)
+    audio = path.parent / files.find(cells["audio"], row.name) if "audio" in cells else None
     return Query(
         cells.get("id") or _sound(cells) or row.name,
         audio,
@@ -242,11 +244,11 @@ def _read(source: Query, predictor: Predictor) -> Any:
     from lsgmer.audio import decode
     from lsgmer.inference.predictor import Input
 
-    with native_stderr_off():
-        audio = (
-            decode(source.audio, channel=_channel(source.channel), limit_s=predictor.most_s) if source.audio else None
-        )
-    return Input(audio=audio, text=source.text, speaker=source.speaker)
+    wave = None
+    if source.audio:
+        with native_stderr_off():
+            wave = decode(source.audio, channel=_channel(source.channel), limit_s=predictor.most_s)
+    return Input(audio=wave, text=source.text, speaker=source.speaker)
 
 
 def _enrol(predictor: Predictor, sources: Sequence[Query], levels: SpeakerLevels) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lsgmer.core.records import SPLITS, Split
 from lsgmer.corpora.params import CorpusParams
 from lsgmer.manifests.utterance import LEFT_OUT
 
@@ -24,6 +25,15 @@ def label_of(raw: str, params: CorpusParams) -> str:
         known = ", ".join(sorted({*params.label_map, *names}))
         raise Unfit(f"unknown emotion {raw[:SHOWN]!r}; known are {known} (add it to corpus.label_map)")
     return mapped
+
+
+def split_named(cell: str | None, hint: str = "") -> Split | None:
+    """Return the split that `cell` names, None for an empty one. Raises Unfit, with `hint`, for any other word."""
+    if not cell:
+        return None
+    if cell not in SPLITS:
+        raise Unfit(f"split {cell[:SHOWN]!r} is not one of {', '.join(SPLITS)}{hint}")
+    return cell
 
 
 # U+0081, 8D, 8F, 90 and 9D are not characters in cp1252; they are kept, and validation quarantines the row.

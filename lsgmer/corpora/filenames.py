@@ -11,11 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import get_args
 
 from lsgmer.core.errors import LsgmerError, ParamsError
-from lsgmer.core.records import SPLITS, Split
-from lsgmer.corpora.base import SHOWN, Unfit, label_of
+from lsgmer.corpora.base import SHOWN, Unfit, label_of, split_named
 from lsgmer.corpora.params import NAMED, CorpusParams, FilesParams, SpeakersTable, filled
 from lsgmer.manifests.utterance import LEFT_OUT_CODE, CorpusReading, Note, RejectedRow, Utterance
 
@@ -131,7 +129,7 @@ def _utterance(
         speaker=speaker,
         emotion_raw=emotion_raw,
         emotion=label_of(emotion_raw, params),
-        split=_split(values.get("split")),
+        split=split_named(values.get("split"), "; map it in corpus.files.codes.split"),
         session=values.get("session") or None,
         dialogue=values.get("dialogue") or None,
         turn=_turn(values.get("turn")),
@@ -150,15 +148,6 @@ def _decoded(group: str, code: str, files: FilesParams) -> str:
     if code not in known:
         raise Unfit(f"unknown {group} {code[:SHOWN]!r}; known are {', '.join(known)}")
     return known[code] or ""
-
-
-def _split(value: str | None) -> Split | None:
-    if not value:
-        return None
-    for split in get_args(Split):
-        if value == split:
-            return split  # type: ignore[no-any-return]
-    raise Unfit(f"split {value[:SHOWN]!r} is not one of {', '.join(SPLITS)}; map it in corpus.files.codes.split")
 
 
 def _turn(value: str | None) -> int | None:

@@ -6,12 +6,11 @@ import math
 import posixpath
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
 
 from lsgmer.audio import EMBEDDED
 from lsgmer.core.errors import LsgmerError, ParamsError
-from lsgmer.core.records import SPLITS, Seconds, Split, channel_number
-from lsgmer.corpora.base import SHOWN, Unfit, label_of
+from lsgmer.core.records import Seconds, channel_number
+from lsgmer.corpora.base import SHOWN, Unfit, label_of, split_named
 from lsgmer.corpora.params import ColumnParams, CorpusParams
 from lsgmer.corpora.paths import AudioFiles
 from lsgmer.corpora.tabular import Row, read_rows
@@ -83,7 +82,7 @@ def _utterance(row: Row, params: CorpusParams, columns: ColumnParams, table: str
         speaker=speaker,
         emotion_raw=emotion_raw,
         emotion=label_of(emotion_raw, params),
-        split=_split(cell["split"]),
+        split=split_named(cell["split"]),
         session=cell["session"],
         dialogue=cell["dialogue"],
         turn=_turn(cell["turn"]),
@@ -159,15 +158,6 @@ def _channel(cell: str | None) -> int | None:
         return None if cell is None else channel_number(cell)
     except ValueError as error:
         raise Unfit(str(error)) from None
-
-
-def _split(cell: str | None) -> Split | None:
-    if cell is None:
-        return None
-    for name in get_args(Split):
-        if cell == name:
-            return name  # type: ignore[no-any-return]
-    raise Unfit(f"split {cell[:SHOWN]!r} is not one of {', '.join(SPLITS)}")
 
 
 def _generated_id(audio: str | None, start_s: Seconds | None, channel: int | None, row: str) -> str:

@@ -105,14 +105,17 @@ class Predictor:
 
         Raises LsgmerError for none and for unusable audio, OutOfLimits for audio unlike any in training.
         """
-        if item.audio is not None:
-            self._check_audio(item.audio)
+        return self._checked(item)[0]
+
+    def _checked(self, item: Input) -> tuple[tuple[Modality, ...], tuple[str, ...]]:
+        """Return the modalities of `item` that are used, and warnings about its audio. Raises as `used` does."""
+        warnings = () if item.audio is None else self._check_audio(item.audio)
         given = {"audio": item.audio is not None, "text": item.words is not None}
         used = tuple(name for name in self.modalities if given[name])
         if not used:
             has = " and ".join(name for name, there in given.items() if there) or "nothing"
             raise LsgmerError(f"got {has}; this model reads {' or '.join(self.modalities)}: give at least one of them")
-        return used
+        return used, warnings
 
     def _check_audio(self, wave: Waveform) -> tuple[str, ...]:
         """Return warnings about `wave`. Raises LsgmerError for audio from which nothing can be concluded."""
@@ -159,16 +162,17 @@ class Predictor:
             LsgmerError: an item that `used` rejects.
 
         """
-        used = [self.used(item) for item in items]
+        checked = [self._checked(item) for item in items]
+        used = [names for names, _ in checked]
         predictions: list[Prediction] = []
         for part in _batches(items, batch_size):
             encoded = self._encode(items[part], used[part])
             normalised = [self._normalise(*pair, levels, learn) for pair in zip(encoded, items[part], strict=True)]
             features = [item for item, _ in normalised]
             outputs = collect_outputs([run_model(self.model, features)], [list(range(len(features)))], len(features))
-            for i, (item, names) in enumerate(zip(items[part], used[part], strict=True)):
+            for i, (item, (names, warnings)) in enumerate(zip(items[part], checked[part], strict=True)):
                 notes = {"context_used": self._context_used(item, names), **normalised[i][1]}
-                notes["warnings"] = self._warnings(item, names)
+                notes["warnings"] = (*warnings, *self._text_warnings(item, names))
                 predictions.append(self._prediction(outputs, i, names, notes))
         return predictions
 
@@ -228,20 +232,16 @@ class Predictor:
             return 0
         return cast("TextEncoder", self.encoders["text"]).context_read(str(item.words), self._before(item))
 
-    def _warnings(self, item: Input, used: tuple[Modality, ...]) -> tuple[str, ...]:
-        """Return what of `item` was not read or is unlike training, and why."""
-        about_audio = () if item.audio is None else self._check_audio(item.audio)
+    def _text_warnings(self, item: Input, used: tuple[Modality, ...]) -> tuple[str, ...]:
+        """Return what of the words was not read, and why."""
         if "text" not in used:
-            return about_audio
+            return ()
         left_out = cast("TextEncoder", self.encoders["text"]).tokens_left_out(str(item.words))
         if not left_out:
-            return about_audio
+            return ()
         spec = self.card.encoders["text"]
         most = spec.settings["max_tokens"] if spec is not None else 0
-        return (
-            *about_audio,
-            f"text: cut after {most} tokens, the last {left_out} were not read; send shorter pieces",
-        )
+        return (f"text: cut after {most} tokens, the last {left_out} were not read; send shorter pieces",)
 
     def _prediction(
         self, outputs: Outputs, i: int, modalities: tuple[Modality, ...], notes: dict[str, Any]

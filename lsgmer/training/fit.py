@@ -83,18 +83,19 @@ def fit(
     """
     check_parts(train, valid)
     chosen = tuple(name for name in MODALITIES if name in modalities and name in train.dimensions)
-    count = params.train.members
+    count, history = params.train.members, list[dict[str, float]]()
     runs: list[_Run] = []
+
+    def note(row: dict[str, float]) -> None:
+        history.append(row | {"member": float(len(runs))} if count > 1 else row)
+        on_epoch(history[-1])
+
     for member in range(count):
-        seed = params.runtime.seed + member
-        seeded = params.model_copy(update={"runtime": params.runtime.model_copy(update={"seed": seed})})
+        seeded = params.model_copy(
+            update={"runtime": params.runtime.model_copy(update={"seed": params.runtime.seed + member})}
+        )
         mark = f"member {member + 1} of {count}" if count > 1 else ""
-        extra = {"member": float(member)} if count > 1 else {}
-
-        def report(row: dict[str, float], extra: dict[str, float] = extra) -> None:
-            on_epoch(row | extra)
-
-        runs.append(_train(train, valid, seeded, chosen, scratch, report, root or Path.cwd(), mark))
+        runs.append(_train(train, valid, seeded, chosen, scratch, note, root or Path.cwd(), mark))
     first = runs[0]
     model: Model = Ensemble([run.model for run in runs]).eval() if count > 1 else first.model
     card = card_fields(train, valid, params, chosen, first.progress)
@@ -103,9 +104,6 @@ def fit(
         card |= {"members": tuple(map(_member, runs)), "valid_metrics": first.trainer.measure(model)}
     if params.train.calibrate:
         card["calibration"] = calibrate(model, first.trainer.valid)
-    history = [
-        row | ({"member": float(i)} if count > 1 else {}) for i, run in enumerate(runs) for row in run.progress.rows
-    ]
     return Fitted(model.cpu(), history, card, tuple(run.state for run in runs))
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop a run and a schedule quickly, also where the shell has them ignore SIGINT; none goes on."""
+"""SIGTERM and SIGINT stop a run and a schedule quickly, also where the shell has them ignore SIGINT."""
 
 from __future__ import annotations
 
