@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from lsgmer.audio import AudioFacts
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.records import SPLITS
 from lsgmer.corpora.readers import read_corpus
 from lsgmer.manifests.splits import assign_splits, demand_every_split
-from lsgmer.manifests.utterance import CorpusReading, Utterance, is_left_out
+from lsgmer.manifests.utterance import CorpusReading, RejectedRow, Utterance, is_left_out
 from lsgmer.params import Params, read_layers
 from lsgmer.validation.frame import audio_facts, text_damage
 
 MOST_FILES = 2000  # whose audio is read; of more, every k-th
 SHOWN = 5
 # CPU seconds per second of audio, and per text, on one core of a Xeon: docs/models.md.
-AUDIO_COST = {"logmel": 0.0014, "speech_lstm": 0.0053, "moonshine": 0.0089, "transformers": 0.3}
+AUDIO_COST = {"logmel": 0.0014, "speech_lstm": 0.0053, "moonshine": 0.0089}
 TEXT_COST = 0.007
 
 
@@ -37,36 +36,38 @@ def check(params_file: Path | None, overrides: Sequence[str], table: Path | None
         print(f"{params.corpus.path}: made by the first run; nothing to check yet")
         return ExitCode.DONE
     reading = read_corpus(params.corpus, root)
-    problems = _rows(reading, params)
+    defects = _rows(reading)
     utterances, split_problem = _splits(reading, params)
-    problems += [split_problem] if split_problem else []
-    found, seconds = _contents(utterances, root, params)
-    problems += found
+    faulty, share, seconds = _contents(utterances, root, params)
     _cost(utterances, seconds, params)
+    lost = len(defects) + len(faulty) / share
+    problems = []
+    if lost > params.validate_.max_rejected_share * (len(utterances) + len(defects)):
+        commonest = Counter([*(row.reason for row in defects), *faulty.values()]).most_common(1)[0]
+        about = "about " if share < 1 else ""
+        problems.append(
+            f"{about}{lost:.0f} of {len(utterances) + len(defects)} rows are rejected or faulty, more than "
+            f"validate.max_rejected_share ({params.validate_.max_rejected_share:g}); {commonest[1]} x {commonest[0]}"
+        )
+    if split_problem:
+        problems.append(split_problem)
     for problem in problems:
         print(f"problem   {problem}")
     print("\na run would fail: see the problems above" if problems else "\nnext  lsgmer run")
     return ExitCode.ERROR if problems else ExitCode.DONE
 
 
-def _rows(reading: CorpusReading, params: Params) -> list[str]:
-    """Print what was read and what was rejected; return what would stop a run, the likeliest cause first."""
+def _rows(reading: CorpusReading) -> list[RejectedRow]:
+    """Print what was read and what was rejected; return the rejected rows that were not left out on purpose."""
     defects = [row for row in reading.rejected if not is_left_out(row)]
     left_out = len(reading.rejected) - len(defects)
     print(f"rows      {len(reading.utterances)} usable, {len(defects)} rejected, {left_out} left out by the label map")
-    reasons = Counter(row.reason for row in defects)
-    for reason, count in reasons.most_common(SHOWN):
+    for reason, count in Counter(row.reason for row in defects).most_common(SHOWN):
         where = ", ".join(row.row for row in defects if row.reason == reason)
         print(f"rejected  {count} x {reason}: {_cut(where)}")
     for note in reading.notes:
         print(f"note      {len(note.rows)} x {note.what}: {_cut(', '.join(note.rows))}")
-    total = len(reading.utterances) + len(defects)
-    limit = params.validate_.max_rejected_share
-    if total and len(defects) / total > limit:
-        (reason, count), *_ = reasons.most_common(1)
-        told = f"{len(defects)} of {total} rows are rejected, more than validate.max_rejected_share ({limit:g})"
-        return [f"{told}; {count} x {reason}"]
-    return []
+    return defects
 
 
 def _splits(reading: CorpusReading, params: Params) -> tuple[Sequence[Utterance], str | None]:
@@ -77,6 +78,8 @@ def _splits(reading: CorpusReading, params: Params) -> tuple[Sequence[Utterance]
     print(f"speakers  {len({u.speaker for u in utterances})}")
     if not utterances:
         return utterances, "no row can be used"
+    if absent := [name for name in params.corpus.label_set.names if not counts[name]]:
+        return utterances, f"no row has the label {' or '.join(absent)}: see corpus.label_map and corpus.labels"
     try:
         utterances = assign_splits(sorted(utterances, key=lambda u: u.id), params.manifest)
         demand_every_split(utterances, params.manifest)
@@ -96,37 +99,31 @@ def _splits(reading: CorpusReading, params: Params) -> tuple[Sequence[Utterance]
     return utterances, None
 
 
-def _contents(utterances: Sequence[Utterance], root: Path, params: Params) -> tuple[list[str], float]:
-    """Print durations and what is wrong with audio and texts; return what would stop a run, and the audio's seconds."""
+def _contents(utterances: Sequence[Utterance], root: Path, params: Params) -> tuple[dict[str, str], float, float]:
+    """Print durations and what is wrong with audio and texts.
+
+    Returns the faults by utterance (the first of each), the share of the recordings that were read, and the seconds of
+    all, estimated from those.
+    """
     limits, spoken = params.validate_.audio_limits, [u for u in utterances if u.audio is not None]
     sample = spoken[:: -(-len(spoken) // MOST_FILES) or 1]
-    faults: dict[str, list[str]] = {}
+    share = len(sample) / len(spoken) if spoken else 1.0
     known = audio_facts(sample, root, params.validate_.processes) if sample else {}
+    faults = {u.id: "mojibake in its text" for u in utterances if u.text and text_damage(u.text)}
     for name, fact in known.items():
-        for reason in _faults(fact, limits.breaches(asdict(fact)).values() if fact.error is None else ()):
-            faults.setdefault(reason, []).append(name)
-    for u in utterances:
-        if u.text and text_damage(u.text):
-            faults.setdefault("mojibake in its text", []).append(u.id)
-    whole = 0.0
+        told = [fact.error] if fact.error else list(limits.breaches(asdict(fact)).values())
+        if told:
+            faults[name] = told[0].partition(":")[0]  # without its numbers, so that equal faults are counted together
     seconds = sorted(fact.duration_s for fact in known.values() if fact.duration_s is not None)
+    whole = sum(seconds) / share
     if seconds:
-        whole = sum(seconds) * len(spoken) / len(sample)
         shown = f"{seconds[0]:.1f} to {seconds[-1]:.1f} s, {seconds[len(seconds) // 2]:.1f} s in the middle"
-        about = f" (about; {len(sample)} of {len(spoken)} files were read)" if len(sample) < len(spoken) else ""
+        about = f" (about; {len(sample)} of {len(spoken)} files were read)" if share < 1 else ""
         print(f"audio     {whole / 3600:.2f} hours, {shown}{about}")
-    for reason, names in sorted(faults.items(), key=lambda item: -len(item[1])):
-        print(f"faulty    {len(names)} x {reason}: {_cut(', '.join(names))}")
-    lost = len({name for names in faults.values() for name in names})
-    checked = len(utterances) - len(spoken) + len(sample)
-    if checked and lost / checked > params.validate_.max_rejected_share:
-        return [f"{lost} of {checked} rows are faulty, more than validate.max_rejected_share"], whole
-    return [], whole
-
-
-def _faults(fact: AudioFacts, breaches: Iterable[str]) -> list[str]:
-    """Return what is wrong with a recording, without its numbers, so that equal faults are counted together."""
-    return [reason.partition(":")[0] for reason in ([fact.error] if fact.error else breaches)]
+    for reason, count in Counter(faults.values()).most_common():
+        named = ", ".join(name for name, told in faults.items() if told == reason)
+        print(f"faulty    {count} x {reason}: {_cut(named)}")
+    return faults, share, whole
 
 
 def _cost(utterances: Sequence[Utterance], seconds: float, params: Params) -> None:
@@ -136,8 +133,9 @@ def _cost(utterances: Sequence[Utterance], seconds: float, params: Params) -> No
     texts = sum(bool(u.text) for u in utterances) if params.features.text.kind != "none" else 0
     minutes = (sum(AUDIO_COST.get(part.kind, 0.0) for part in parts) * seconds + texts * TEXT_COST) / 60
     kinds = " + ".join(part.kind for part in parts)
+    unknown = " and what a speech transformer takes" if any(part.kind == "transformers" for part in parts) else ""
     words = f"audio by {kinds}, {texts} texts by {params.features.text.kind}"
-    print(f"features  {words}: about {minutes:.1f} CPU minutes")
+    print(f"features  {words}: about {minutes:.1f} CPU minutes{unknown}")
 
 
 def _cut(names: str) -> str:

@@ -18,6 +18,7 @@ from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
 from lsgmer.core.paths import Workspace, check_output, write_atomically
 from lsgmer.core.process import native_stderr_off
 from lsgmer.core.records import channel_number
+from lsgmer.corpora.base import Unfit
 from lsgmer.corpora.paths import AudioFiles
 from lsgmer.corpora.tabular import Row, read_rows
 from lsgmer.encoders.context import Earlier
@@ -127,7 +128,10 @@ def _query(path: Path, row: Row, files: AudioFiles) -> Query:
     if problem := row.problem or next(iter(faults), None):
         return Query(row.name, None, None, problem=f"{path}: {row.name}: {problem}")
     cells = {column: cell for column in QUERY_COLUMNS if (cell := row.cells.get(column, "").strip())}
-    audio = path.parent / files.find(cells["audio"], row.name) if "audio" in cells else None
+    try:
+        audio = path.parent / files.find(cells["audio"], row.name) if "audio" in cells else None
+    except Unfit as reason:
+        return Query(row.name, None, None, problem=f"{path}: {row.name}: {reason}")
     return Query(
         cells.get("id") or _sound(cells) or row.name,
         audio,

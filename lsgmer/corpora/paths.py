@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lsgmer.audio import EMBEDDED
+from lsgmer.corpora.base import SHOWN, Unfit
 
 RESOLVED = "audio path was written as on another system"
 NEAREST = "no such audio file; the nearest name is"
@@ -28,10 +29,13 @@ class AudioFiles:
         """Return the path, relative to the root, of the one file that `path` means; `path` itself if there is none.
 
         Backslashes, doubled separators, composed and decomposed letters and the case of the suffix may differ. What
-        was found in another form, or not at all, is noted by `row`.
+        was found in another form, or not at all, is noted by `row`. Raises Unfit for what can be no file's name.
         """
-        if EMBEDDED.search(path) or (self.root / path).is_file():
-            return path
+        try:
+            if EMBEDDED.search(path) or (self.root / path).is_file():
+                return path
+        except OSError as error:  # such as a name that is too long for any file
+            raise Unfit(f"audio {path[:SHOWN]!r} is no name of a file: {error.strerror}") from None
         fitting = self._index.get(_form(path), [])
         if len(fitting) == 1:
             self.notes[RESOLVED].append(row)

@@ -76,10 +76,14 @@ def read_rows(path: Path, delimiter: str | None = None, sheet: str | None = None
         raise LsgmerError(f"{path}: a table must be {READ}; save it as one of these")
     if not header:
         raise LsgmerError(f"{path}: empty; it must hold column names and rows")
-    twice = [name for name, count in Counter(header).items() if count > 1]
+    _demand_different(header, path)
+    return header, rows
+
+
+def _demand_different(names: tuple[str, ...], path: Path) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise LsgmerError(f"{path}: column names must differ; used twice: {', '.join(map(repr, twice))}")
-    return header, rows
 
 
 def _text_of(path: Path, packed: bool) -> str:
@@ -208,12 +212,32 @@ def _read_jsonl(text: str) -> Table:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
+            value = json.loads(line, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
             found.append((f"row {number}", f"not JSON: {error}"))
             continue
         found.append((f"row {number}", value if isinstance(value, dict) else "not a JSON object"))
     return _from_objects(found)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Raises ValueError for a key that is given twice, of which one would be lost."""
+    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"key {twice[0]!r} is given more than once")
+    return dict(pairs)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_parquet(path: Path) -> Table:
@@ -222,6 +246,7 @@ def _read_parquet(path: Path) -> Table:
 
     try:
         file = parquet.ParquetFile(path)
+        _demand_different(tuple(file.schema_arrow.names), path)
         table = file.read(columns=[name for name in _leaves(file.schema_arrow) if name is not None])
     except (pyarrow.ArrowException, OSError) as error:
         raise LsgmerError(f"{path}: not readable as Parquet: {str(error).splitlines()[0]}") from None
@@ -341,13 +366,13 @@ def _text(value: Any) -> tuple[str, str | None]:
     if value is None or value != value:
         return "", None
     if isinstance(value, str):
-        return value, None
+        return (value, None) if value.isascii() or _is_unicode(value) else ("", "half a character (a lone surrogate)")
     if isinstance(value, bool):
         return ("true" if value else "false"), None
     if isinstance(value, int):
         return str(value), None
     if isinstance(value, float):
-        return (str(int(value)) if value.is_integer() and math.isfinite(value) else repr(value)), None
+        return ("", "an infinite number") if math.isinf(value) else (_number(value), None)
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8"), None

@@ -36,9 +36,10 @@ def folder(tmp_path: Path) -> Path:
 
 def check(folder: Path, *arguments: str) -> tuple[int, str, str]:
     code = (
-        "import sys; from lsgmer.cli import app\n"
+        "import sys; from lsgmer.cli import app; from lsgmer.core.errors import LsgmerError\n"
         f"try: app({['check', *TABLE, *arguments]!r})\n"
         "except SystemExit as end: code = end.code\n"
+        "except LsgmerError as error: code = error.exit_code; print(error, file=sys.stderr)\n"
         "print('heavy:', sorted({'torch', 'prefect', 'great_expectations', 'transformers'} & set(sys.modules)))\n"
         "sys.exit(code)"
     )
@@ -66,20 +67,36 @@ def test_faults_are_counted_and_named(folder: Path) -> None:
     assert 'rejected  1 x a quotation mark (") opens a cell that it does not close; remove or double it: row 26' in said
     assert "rejected  1 x unknown emotion 'bored'" in said
     assert "faulty    1 x missing: y" in said
-    assert "problem   2 of 27 rows are rejected, more than validate.max_rejected_share (0.05)" in said
+    assert "problem   3 of 27 rows are rejected or faulty, more than validate.max_rejected_share (0.05)" in said
+
+
+def test_rejected_and_faulty_rows_are_counted_together_as_a_run_does(folder: Path) -> None:
+    table = folder / "corpus" / "t.csv"
+    table.write_text(table.read_text() + "y,b.wav,,sad,S-train,train\nz,,hm,bored,S-train,train\n")
+    assert check(folder, "--set", "validate.max_rejected_share=0.05")[0] == 1  # 2 of 26; each alone is under it
+    assert check(folder, "--set", "validate.max_rejected_share=0.08")[0] == 0
 
 
 def test_with_no_row_left_the_cause_comes_first(folder: Path) -> None:
     code, said, error = check(folder, "--set", "corpus.label_map={angry: null, happy: null, neutral: null, sad: null}")
+    assert (code, said) == (1, "heavy: []\n")
+    assert "no row can be used" in error
+    assert "6 x emotion 'angry' is left out by corpus.label_map" in error
+    assert "salt" not in error
+
+
+def test_a_label_without_rows_comes_before_the_salt(folder: Path) -> None:
+    (folder / "corpus" / "t.csv").write_text(f"{HEADER}\na,,hm,sad,S1,\nb,,hm,sad,S2,\n")
+    code, said, _ = check(folder, "--set", "manifest.split=speaker")
     assert code == 1
-    assert "24 left out by the label map" in said + error or "no row can be used" in said + error
-    assert "salt" not in said + error
+    assert "problem   no row has the label angry or happy or neutral" in said
+    assert "salt" not in said
 
 
 def test_a_wrong_column_is_named(folder: Path) -> None:
     code, said, error = check(folder, "--set", "corpus.columns.text=words")
-    assert (code, said.count("heavy: []")) == (1, 1) or "no column 'words' (corpus.columns.text)" in error
-    assert "no column 'words'" in said + error
+    assert (code, said) == (1, "heavy: []\n")
+    assert "no column 'words' (corpus.columns.text)" in error
 
 
 def test_another_table_can_be_checked(folder: Path) -> None:

@@ -170,6 +170,32 @@ def test_a_cell_that_is_no_text_rejects_its_row_by_column(tmp_path: Path) -> Non
     ]
 
 
+def test_what_json_and_parquet_would_lose_or_cannot_store_is_rejected(tmp_path: Path) -> None:
+    plain = '"emotion": "sad", "speaker": "S"}'
+    (tmp_path / "t.jsonl").write_text(
+        f'{{"id": "a", "text": "x", "text": "y", {plain}\n{{"id": "b", "text": "\\ud800", {plain}\n'
+        f'{{"id": "c", "text": Infinity, {plain}\n{{"id": "d", "text": "\\ud83d\\ude00", {plain}\n'
+    )
+    reading = read_corpus(params(table="t.jsonl", columns=COLUMNS), tmp_path)
+    assert [(u.id, u.text) for u in reading.utterances] == [("d", "\U0001f600")]
+    assert [row.reason for row in reading.rejected] == [
+        "not JSON: key 'text' is given more than once",
+        "column 'text' holds half a character (a lone surrogate)",
+        "column 'text' holds an infinite number",
+    ]
+    twice = pa.table([pa.array(["x"]), pa.array(["y"])], names=["text", "text"])
+    parquet.write_table(twice, tmp_path / "t.parquet")
+    with pytest.raises(LsgmerError, match="used twice: 'text'"):
+        read_rows(tmp_path / "t.parquet")
+
+
+def test_a_name_that_no_file_can_have_rejects_its_row(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"audio,emotion,speaker\n{'a' * 300}.wav,sad,S\n")
+    with pytest.raises(LsgmerError, match="is no name of a file: File name too long"):
+        read_corpus(params(columns={"audio": "audio"}), tmp_path)  # no row is left
+    assert "File name too long" in str(read_table(tmp_path / "t.csv")[0].problem)
+
+
 def test_nested_manifests_are_read_by_dotted_names(tmp_path: Path) -> None:
     cut = {
         "id": "cut-1",
