@@ -148,7 +148,11 @@ class EmotionService:
             raise Refusal(400, f"neither audio nor text was given; {HOW}")
         if audio is None and which is not None:
             raise Refusal(400, "channel: there is no audio to read it from; send audio, or leave channel out")
-        wave = await asyncio.to_thread(read_waveform, audio.read_bytes(), which) if audio is not None else None
+        wave = (
+            await asyncio.to_thread(read_waveform, audio.read_bytes(), which, self.predictor.channel)
+            if audio is not None
+            else None
+        )
         item = self.input(audio=wave, text=words, previous=before, speaker=who)
         loop = asyncio.get_running_loop()
         try:
@@ -162,14 +166,14 @@ class EmotionService:
         return self.predictor.predict([item], levels=self.levels)
 
 
-def read_waveform(content: bytes, channel: int | None = None) -> Waveform:
-    """Decode an uploaded file, one channel of it or all, mixed.
+def read_waveform(content: bytes, channel: int | None = None, usual: int | None = None) -> Waveform:
+    """Decode an uploaded file: `channel` of it, or the `usual` one of several, or all, mixed.
 
     Raises Refusal when it is not audio, too long, would take too much memory, or has no such channel.
 
     The header is read first: a few MB of compressed silence can decode to many GB.
     """
-    from lsgmer.audio import AudioError, decode, form
+    from lsgmer.audio import AudioError, channel_to_read, decode, form
 
     if not content:
         raise Refusal(400, "audio: the file is empty")
@@ -177,6 +181,6 @@ def read_waveform(content: bytes, channel: int | None = None) -> Waveform:
         rate, channels = form(content)
         if channels > MAX_CHANNELS or not 0 < rate <= MAX_SAMPLE_RATE:
             raise Refusal(422, f"audio: {channels} channels at {rate} Hz is more than can be read")
-        return decode(content, channel=channel, limit_s=MAX_AUDIO_S)
+        return decode(content, channel=channel_to_read(content, channel, usual), limit_s=MAX_AUDIO_S)
     except AudioError as error:
         raise Refusal(422 if error.readable else 400, str(error)) from error  # "audio: ..."

@@ -157,15 +157,14 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(source: Query, predictor: Predictor) -> Any:
-    from lsgmer.audio import decode
+    from lsgmer.audio import channel_to_read, decode
     from lsgmer.inference.predictor import Input
 
     wave = None
     if source.audio:
         with native_stderr_off():
-            wave = decode(
-                source.audio, source.start_s, source.end_s, _channel(source.channel), limit_s=predictor.most_s
-            )
+            channel = channel_to_read(source.audio, _channel(source.channel), predictor.channel)
+            wave = decode(source.audio, source.start_s, source.end_s, channel, limit_s=predictor.most_s)
     return Input(audio=wave, text=source.text, speaker=source.speaker)
 
 

@@ -58,9 +58,10 @@ class Predictor:
         encoders: dict[Modality, AudioEncoder | TextEncoder],
         version: str,
         limits: AudioLimits | None = None,
+        channel: int | None = None,
     ) -> None:
         self.model, self.card, self.encoders, self.version = model, card, encoders, version
-        self.limits = limits
+        self.limits, self.channel = limits, channel
 
     @classmethod
     def load(
@@ -70,6 +71,7 @@ class Predictor:
         device: str = "auto",
         root: Path | None = None,
         limits: AudioLimits | None = None,
+        channel: int | None = None,
     ) -> Predictor:
         """Load the checkpoint in `folder` and the encoders its card names.
 
@@ -79,6 +81,7 @@ class Predictor:
             device: auto, cpu or cuda.
             root: where an encoder in a folder is looked for if it is not packed (default: the current folder).
             limits: what audio must be like to be predicted; None: any that can be read.
+            channel: what to read of recordings with several channels where a request names none; None: all, mixed.
 
         Raises:
             LsgmerError: something is missing or does not match the card.
@@ -93,7 +96,7 @@ class Predictor:
             for name, spec in card.encoders.items()
             if spec is not None
         }
-        return cls(model.to(place), card, encoders, version, limits)
+        return cls(model.to(place), card, encoders, version, limits, channel)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

@@ -93,7 +93,7 @@ class Bundle:
         from lsgmer.inference.predictor import Predictor  # torch, which packaging does without
 
         set_threads(int(self.card.train.params["runtime"]["threads"]))
-        return Predictor.load(self.root / MODEL, self.tag, limits=self.card.audio_limits)
+        return Predictor.load(self.root / MODEL, self.tag, limits=self.card.audio_limits, channel=self.card.channel)
 
 
 def code_to_serve(root: Path) -> list[str]:

@@ -31,7 +31,7 @@ def kill_when(project: Project, stage: str, victim: str, trace: str) -> str:
 
 
 def test_killed_runs_resume_to_the_same_bytes(golden, tmp_path):
-    project = make_project(tmp_path / "project")
+    project = make_project(tmp_path / "project", like=golden[0])
     killed = [
         kill_when(project, "lsgmer.stages.features", "lsgmer.stages.features", "features/*/*"),
         kill_when(project, "lsgmer.stages.features", "flows.pipeline", "features/*/*"),
