@@ -51,6 +51,16 @@ class Workspace:
         return self.state / "champion.json"
 
     @property
+    def predictions(self) -> Path:
+        """The log of what the service answered."""
+        return self.state / "predictions"
+
+    @property
+    def keys(self) -> Path:
+        """The hashes of the API keys that the service accepts."""
+        return self.state / "keys.json"
+
+    @property
     def bentos(self) -> Path:
         """The project-local BentoML store (BENTOML_HOME)."""
         return self.root / ".bentoml"
@@ -76,7 +86,7 @@ def check_output(path: Path, option: str) -> None:
         raise LsgmerError(f"{option} {path}: {path.parent} cannot be written to; name another file")
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o644) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never part of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
@@ -86,7 +96,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
+        Path(name).chmod(mode)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
