@@ -21,6 +21,8 @@ app = typer.Typer(
 
 experiments = typer.Typer(help="Studies: cross-validation, ablations, and their report.", no_args_is_help=True)
 app.add_typer(experiments, name="experiments")
+keys = typer.Typer(help="API keys of the service.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
 
 Quick = Annotated[bool, typer.Option("--quick", help="Only the quick part of the grids.")]
 GridName = Annotated[str | None, typer.Option("--grid", help="Only this grid of experiments/params.yaml.")]
@@ -100,13 +102,21 @@ def promote(
 
 @app.command()
 def audit(
-    target: Annotated[str, typer.Argument(metavar="MODEL-OR-BENTO", help="A Bento's tag, or a folder.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL-OR-BENTO|log|REQUEST-ID", help="A Bento's tag, a folder, log, or the id of a logged request."
+        ),
+    ],
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    folder: Annotated[
+        Path | None, typer.Option(help="Of the log of predictions (default: .lsgmer/predictions).")
+    ] = None,
 ) -> None:
-    """Recompute every hash from the package back to the raw data. Exit 5: something is broken."""
-    from lsgmer.commands.models import audit as body
+    """Recompute every hash from the package, or from a logged request, back to the raw data. Exit 5: broken."""
+    from lsgmer.commands.audit import audit as body
 
-    raise typer.Exit(body(target, json))
+    raise typer.Exit(body(target, json, folder))
 
 
 @app.command()
@@ -177,6 +187,30 @@ def doctor() -> None:
     from lsgmer.commands.doctor import doctor as body
 
     raise typer.Exit(body())
+
+
+@keys.command("add")
+def keys_add(name: Annotated[str, typer.Argument(help="Who or what uses it; the log names it.")]) -> None:
+    """Make a key and print it, the only time it is shown."""
+    from lsgmer.commands.keys import add as body
+
+    body(name)
+
+
+@keys.command("list")
+def keys_list() -> None:
+    """List the keys' names, when each was made, and which are revoked."""
+    from lsgmer.commands.keys import show as body
+
+    body()
+
+
+@keys.command("revoke")
+def keys_revoke(name: Annotated[str, typer.Argument(help="As `lsgmer keys list` shows it.")]) -> None:
+    """Revoke a key, at once and for good; no restart is needed."""
+    from lsgmer.commands.keys import revoke as body
+
+    body(name)
 
 
 @experiments.command("run")

@@ -1,4 +1,4 @@
-"""The commands for packaged models: serve, champions, promote, audit."""
+"""The commands for packaged models: serve, champions, promote."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from lsgmer.core.errors import ExitCode, GateRejected, LsgmerError, PackagingRefused, ParamsError
+from lsgmer.core.errors import GateRejected, LsgmerError, PackagingRefused, ParamsError
 from lsgmer.core.paths import Workspace
 from lsgmer.registry import champions as store
 from lsgmer.registry.model_card import Forced
@@ -99,15 +99,6 @@ def promote(force: bool, reason: str | None) -> None:
         raise LsgmerError(f"{workspace.root}: nothing is packaged; run `lsgmer run`")
     champion = store.promote(workspace, tag, forced)
     print(f"champion is now {champion.tag}" + (f", forced: {forced.reason}" if forced else ""))
-
-
-def audit(target: str, as_json: bool) -> int:
-    """Print the audit of `target`; return DONE or BROKEN."""
-    from lsgmer.registry.audit import audit as examine
-
-    report = examine(Workspace(Path.cwd()), target)
-    print(report.to_json() if as_json else report.to_text(), end="" if as_json else "\n")
-    return ExitCode.BROKEN if report.broken else ExitCode.DONE
 
 
 def _package(workspace: Workspace, forced: Forced) -> None:

@@ -108,7 +108,9 @@ print("heavy:", sorted((set({HEAVY}) - {{"pydantic"}}) & set(sys.modules)))  # t
 
 
 def test_importing_the_commands_loads_no_framework() -> None:
-    modules = ", ".join(f"lsgmer.commands.{name}" for name in ("run", "models", "predict", "schedule", "corpora"))
+    modules = ", ".join(
+        f"lsgmer.commands.{name}" for name in ("run", "models", "predict", "schedule", "corpora", "audit", "keys")
+    )
     code = (
         f"import sys, {modules};"
         "print([n for n in ('torch', 'prefect', 'great_expectations', 'bentoml', 'pandas', 'dvc') if n in sys.modules])"
