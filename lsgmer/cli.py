@@ -70,12 +70,18 @@ def schedule(
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
-    host: Annotated[str, typer.Option(help="0.0.0.0 accepts connections from other machines.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0 accepts connections from other machines; needs `lsgmer keys add`.")
+    ] = "127.0.0.1",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the service, NAME=VALUE: --set max_audio_s=30")
+    ] = None,
+    settings: Annotated[bool, typer.Option("--settings", help="List the settings, and do not serve.")] = False,
 ) -> None:
-    """Serve the champion: POST /predict, /card, and a page at /."""
+    """Serve the champion: POST /predict and /predict_batch, /card, /lineage, and a page at /."""
     from lsgmer.commands.models import serve as body
 
-    body(host, port)
+    body(host, port, set_ or [], settings)
 
 
 @app.command()

@@ -34,6 +34,7 @@ SERVED = (
     "lsgmer/inference",
     *(f"lsgmer/evaluation/{name}.py" for name in ("__init__", "records")),
     *(f"lsgmer/registry/{name}.py" for name in ("__init__", "bento", "layout", "model_card")),
+    "lsgmer/service",
     "serving",
 )
 
