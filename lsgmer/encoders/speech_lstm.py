@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torchaudio
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from lsgmer.audio import Waveform, resample
 from lsgmer.core.errors import LsgmerError
@@ -83,18 +84,40 @@ class SpeechLstm(nn.Module):
         """
         return [self._frames(wave) for wave in waveforms]
 
+    @torch.inference_mode()
+    def encode_together(self, waveforms: Sequence[Waveform]) -> list[np.ndarray[Any, Any]]:
+        """Return what `encode` does, to 1e-5, faster: the LSTM, which looks back only, reads all at once, padded."""
+        waves = [self._at_rate(wave) for wave in waveforms]
+        steps = [self._mel_steps(wave) for wave in waves]
+        states = self._states(pad_sequence(steps, batch_first=True))
+        found = [states[i, : len(part)] for i, part in enumerate(steps)]
+        return [self._with_prosody(part, wave) for part, wave in zip(found, waves, strict=True)]
+
     def _frames(self, wave: Waveform) -> np.ndarray[Any, Any]:
+        wave = self._at_rate(wave)
+        return self._with_prosody(self._states(self._mel_steps(wave)[None])[0], wave)
+
+    def _at_rate(self, wave: Waveform) -> Waveform:
         if not len(wave.samples):
             raise LsgmerError("an empty waveform has no frames to encode")
-        wave = resample(wave, SAMPLE_RATE)
+        return resample(wave, SAMPLE_RATE)
+
+    def _mel_steps(self, wave: Waveform) -> Tensor:
+        """Return mel power (steps of 10 ms, 40)."""
         samples = torch.tensor(wave.samples, dtype=torch.float32)
-        steps = self.mel(levelled(samples, self._level).to(self._device)).T[None]  # (1, steps of 10 ms, 40)
+        return self.mel(levelled(samples, self._level).to(self._device)).T
+
+    def _states(self, steps: Tensor) -> Tensor:
+        """Return the chosen layers' outputs side by side, (B, T, D), of steps (B, T, 40)."""
         outputs = []
         for lstm in self.lstms:
             steps, _ = lstm(steps)
-            outputs.append(steps[0])
-        chosen = torch.cat([outputs[layer - 1] for layer in self._layers], dim=1)
-        frames = mean_over(chosen, self._steps).cpu().numpy()
+            outputs.append(steps)
+        chosen: Tensor = torch.cat([outputs[layer - 1] for layer in self._layers], dim=2)
+        return chosen
+
+    def _with_prosody(self, states: Tensor, wave: Waveform) -> np.ndarray[Any, Any]:
+        frames = mean_over(states, self._steps).cpu().numpy()
         if self.prosody is not None:
             frames = np.concatenate([frames, self.prosody.encode([wave])[0]], axis=1)
         return np.ascontiguousarray(frames, dtype=np.float32)

@@ -98,19 +98,49 @@ class TextTransformer:
         whole = self._tokenizer(text, truncation=False, verbose=False)["input_ids"]
         return max(0, len(whole) - self._max_tokens)
 
+    @torch.inference_mode()
+    def encode_together(
+        self, texts: Sequence[str], before: Sequence[Sequence[Earlier]] | None = None
+    ) -> list[np.ndarray[Any, Any]]:
+        """Return what `encode` does, to 1e-5, faster: all texts are padded to the longest and read at once."""
+        if self._below == "tokens" or len(texts) == 1:
+            return self.encode(texts, before)
+        earlier = before if before is not None else [()] * len(texts)
+        rows = [self._ids(text, lines) for text, lines in zip(texts, earlier, strict=True)]
+        longest = max(len(ids) for ids, _ in rows)
+        padding = self._tokenizer.pad_token_id or 0
+        ids = torch.full((len(rows), longest), padding)
+        mask = torch.zeros_like(ids)
+        for i, (row, _) in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = 1
+        states = self._read(ids, mask)
+        return [self._kept(states[i, : len(row)], is_own) for i, (row, is_own) in enumerate(rows)]
+
     def _tokens(self, text: str, before: Sequence[Earlier]) -> np.ndarray[Any, Any]:
+        row, is_own = self._ids(text, before)
+        ids = torch.tensor([row])
+        if self._below == "tokens":
+            return _stored(ids[0, :, None].float(), is_own)
+        return self._kept(self._read(ids, torch.ones_like(ids))[0], is_own)
+
+    def _ids(self, text: str, before: Sequence[Earlier]) -> tuple[list[int], Tensor]:
+        """Return the token ids of `text` after those of its context, and which of them (T,) are its own."""
         own = self._own(text)
         context = [token for line in self._context(before) for token in line]
         context = context[max(0, len(context) - (self._max_tokens - len(own))) :]
-        ids = torch.tensor([[own[0], *context, *own[1:]]])
-        is_own = torch.ones(ids.shape[1], dtype=torch.bool)
+        is_own = torch.ones(len(own) + len(context), dtype=torch.bool)
         is_own[1 : 1 + len(context)] = False
-        if self._below == "tokens":
-            return _stored(ids[0, :, None].float(), is_own)
-        inputs = BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)}).to(self._device)
+        return [own[0], *context, *own[1:]], is_own
+
+    def _read(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the chosen layers side by side, (B, T, D), of token ids and attention mask, both (B, T)."""
+        inputs = BatchEncoding({"input_ids": ids, "attention_mask": mask}).to(self._device)
         output = self._model(**inputs, output_hidden_states=bool(self._layers))
-        states = [output.hidden_states[i][0] for i in self._layers] or [output.last_hidden_state[0]]
-        tokens = torch.cat(states, dim=-1).cpu()
+        states = [output.hidden_states[i] for i in self._layers] or [output.last_hidden_state]
+        return torch.cat(states, dim=-1).cpu()
+
+    def _kept(self, tokens: Tensor, is_own: Tensor) -> np.ndarray[Any, Any]:
         if self._below is not None:
             return _stored(tokens, is_own)
         return np.ascontiguousarray(tokens[is_own].numpy(), dtype=np.float32)

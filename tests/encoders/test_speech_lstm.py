@@ -97,6 +97,14 @@ def test_alone_equals_in_a_batch_and_length_follows_the_hop(lengths: list[int], 
         assert np.array_equal(frames, encoder.encode([wave])[0])
 
 
+def test_together_is_alone_to_a_hundred_thousandth() -> None:
+    waves = [noise(samples, seed=i) for i, samples in enumerate((16000, 300, 40000, 8001))]
+    encoder = build(prosody=True)
+    for alone, together in zip(encoder.encode(waves), encoder.encode_together(waves), strict=True):
+        assert together.shape == alone.shape
+        np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
 def test_silence_and_a_single_sample_are_finite() -> None:
     for samples in (np.zeros(SAMPLE_RATE), np.zeros(1), np.full(1, 1e-30), np.full(400, 1e-30)):
         for encoder in (LAST, build(level_dbfs=-24.0)):

@@ -95,6 +95,17 @@ def test_what_was_said_before_is_read_and_only_the_texts_own_tokens_come_back(
     assert np.allclose(alone, behind, atol=1e-4) == (not before)
 
 
+@pytest.mark.parametrize("context", [0, 2])
+def test_together_is_alone_to_a_hundred_thousandth(roberta: Path, minilm: TextEncoder, context: int) -> None:
+    texts = ["hello", "what a long sentence this is, full of words", "no", "hello there you"]
+    before = [[Earlier("before")] * i for i in range(4)]
+    for encoder in (build(roberta, context=context), *([minilm] if not context else [])):
+        alone = encoder.encode(texts, before if context else None)
+        together = encoder.encode_together(texts, before if context else None)
+        for one, other in zip(alone, together, strict=True):
+            np.testing.assert_allclose(other, one, atol=1e-5)
+
+
 def test_context_goes_between_the_start_token_and_the_text(roberta: Path) -> None:
     tokenizer, model = AutoTokenizer.from_pretrained(roberta), AutoModel.from_pretrained(roberta).eval()
     ids = tokenizer("we are </s> not happy </s> today", return_tensors="pt")["input_ids"]

@@ -154,12 +154,14 @@ def read_record(workspace: Workspace) -> PackageRecord:
 
 @dataclass(frozen=True)
 class Served:
-    """A running server: its address, what it serves, and the workspace it came from."""
+    """A running server: its address, what it serves, the workspace it came from, its log and its process."""
 
     url: str
     record: PackageRecord
     workspace: Workspace
     source: Path
+    log: Path
+    process: subprocess.Popen[bytes]
 
     def post(self, **fields: object) -> httpx.Response:
         """POST /predict with httpx's files=, data=, headers= ..."""
@@ -167,13 +169,22 @@ class Served:
 
 
 @contextmanager
-def serve(workspace: Workspace, record: PackageRecord, folder: Path) -> Iterator[Served]:
-    """Run a real `bentoml serve` of the packaged Bento on a free port; end its whole process group after."""
+def serve(workspace: Workspace, record: PackageRecord, folder: Path, **settings: str) -> Iterator[Served]:
+    """Run a real `bentoml serve` of the packaged Bento on a free port; end its whole process group after.
+
+    `settings` are environment variables; answers are logged in FOLDER/predictions.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "server.log"
-    environment = {**os.environ, "BENTOML_HOME": str(workspace.bentos), "BENTOML_DO_NOT_TRACK": "True"}
+    environment = {
+        **os.environ,
+        "BENTOML_HOME": str(workspace.bentos),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "LSGMER_SERVICE_LOG": str(folder / "predictions"),
+        **settings,
+    }
     command = serve_command(bento_folder(workspace, record.tag), "127.0.0.1", port)
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -189,7 +200,8 @@ def serve(workspace: Workspace, record: PackageRecord, folder: Path) -> Iterator
     name, version = record.tag.split(":")
     try:
         wait_until_ready(url, process, log)
-        yield Served(url, record, workspace, workspace.bentos / "bentos" / name / version / "src")
+        source = workspace.bentos / "bentos" / name / version / "src"
+        yield Served(url, record, workspace, source, folder / "predictions", process)
     finally:
         end_group(process)
 
