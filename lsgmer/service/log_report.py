@@ -55,7 +55,8 @@ class LogReport(Record):
         """Return the report for people, the first broken line at its end."""
         shown = [("lines", f"{self.lines} verified, in {self.files} file(s)"), ("kinds", _counts(self.kinds))]
         shown += [("times", f"{self.first} to {self.last}"), ("models", _counts(self.models))]
-        shown += [("head", f"{self.seq} {self.hash}: noted elsewhere, it proves every line up to it")]
+        note = "noted elsewhere, it proves every line up to it"
+        shown.append(("head" if self.broken is None else "last good", f"line {self.seq}, {self.hash}: {note}"))
         if self.set_aside:
             shown.append(("set aside", f"{', '.join(self.set_aside)}: parts of lines that were never acknowledged"))
         lines = [f"prediction log {self.folder}", *(f"  {name:<9}  {text}" for name, text in shown)]
