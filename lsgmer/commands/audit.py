@@ -69,7 +69,8 @@ def _lines(folder: Path, request_id: str, no_package: LsgmerError) -> tuple[Foun
     except LogError:
         raise no_package from None
     if not found:
-        raise LsgmerError(f"{no_package}; and no request has that id in the log {folder}")
+        broken = ", which is broken: see `lsgmer audit log`" if verify(folder).broken else ""
+        raise LsgmerError(f"{no_package}; and no request has that id in the log {folder}{broken}")
     return found
 
 

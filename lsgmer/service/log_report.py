@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -164,15 +165,18 @@ def verify(folder: Path) -> LogReport:
 def find(folder: Path, request_id: str) -> tuple[Found, ...]:
     """Return every line about the request, oldest first; callers may choose ids, so several requests can share one.
 
-    The lines are as they are on disk: `verify` says whether to trust them. Raises LogError when there is no log.
+    The lines are as they are on disk, changed ones included: `verify` says whether to trust them. Raises LogError when
+    there is no log.
     """
     wanted, found = request_id.encode(), []
     for raw in _Snapshot.take(folder).lines():
         if raw.bytes is None or wanted not in raw.bytes:
             continue
-        line = unseal(raw.bytes)
-        if line is not None and line.content.get("request_id") == request_id:
-            content = {**line.content, "hash": line.hash}
+        try:
+            content = json.loads(raw.bytes)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(content, dict) and content.get("request_id") == request_id:
             found.append(Found(file=log_name(raw.file), line=raw.number, content=content))
     return tuple(found)
 
