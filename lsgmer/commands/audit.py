@@ -114,7 +114,7 @@ def _fields(content: dict[str, object]) -> list[str]:
         inner = value.items() if name in ("inputs", "output") and isinstance(value, dict) else ()
         rows += [(f"{name}.{key}", part) for key, part in inner] or [(name, value)]
     kept = [(name, value) for name, value in rows if value is not None and name not in ("request_id", "previous")]
-    width = max(len(name) for name, _ in kept)
+    width = max((len(name) for name, _ in kept), default=0)
     return [f"    {name:<{width}}  {json.dumps(value, ensure_ascii=False)}" for name, value in kept]
 
 
