@@ -8,12 +8,15 @@ ARGS ?=
 TOO_OLD := import platform as p; v = lambda text: [int(n) for n in text.split(".")[:2] if n]; \
 	print(int(v(p.libc_ver()[1]) < [2, 34] if p.system() == "Linux" else p.system() == "Darwin" and v(p.mac_ver()[0]) < [15]))
 
-.PHONY: run test check serve repro lock help
+.PHONY: run test test-all check serve repro lock help
 
 run: $(READY) ## the whole pipeline: data to a packaged, audited model (ARGS="--set train.epochs=3")
 	@lsgmer run $(ARGS)
 
-test: $(READY) ## every test, in two processes
+test: $(READY) ## every test but the slow ones, in two processes
+	@pytest -n 2 -m "not slow" $(ARGS)
+
+test-all: $(READY) ## every test
 	@pytest -n 2 $(ARGS)
 
 check: $(READY) ## ruff, mypy, import layers

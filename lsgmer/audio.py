@@ -147,6 +147,13 @@ def decode(
     return Waveform(_mono(reading.samples), reading.sample_rate)
 
 
+def channel_to_read(source: Path | bytes, given: int | None, usual: int | None) -> int | None:
+    """Return the channel that is `given`, or else, of audio with several, the `usual` one. Raises AudioError."""
+    if given is not None or usual is None:
+        return given
+    return usual if form(source)[1] > 1 else None
+
+
 def form(source: Path | bytes) -> tuple[int, int]:
     """Return the sample rate in Hz and the number of channels, from the header. Raises AudioError."""
     try:
@@ -317,8 +324,9 @@ def _open(source: Path | bytes, stack: ExitStack) -> list[_Open]:
         given = io.BytesIO(source) if isinstance(source, bytes) else stack.enter_context(source.open("rb"))
         content = given if whole else io.BytesIO(part.prefix + view[part.start : part.end])
         file = stack.enter_context(soundfile.SoundFile(content))
-        if file.format == "MP3":
-            # An MP3 frame needs those before it; soundfile seeks after every block, and the decoder forgets them.
+        if file.format == "MP3" or file.frames > UNKNOWN_FRAMES:
+            # soundfile seeks after every block. An MP3's decoder then forgets the frames that the next ones need, and
+            # a FLAC from a pipe, without length or seek table, cannot be sought at all.
             file._info.seekable = 0
         known = int(file.frames) if part.frames is None else part.frames
         opened.append(_Open(file, known if known < UNKNOWN_FRAMES else None, part.spare))

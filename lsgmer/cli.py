@@ -70,12 +70,18 @@ def schedule(
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
-    host: Annotated[str, typer.Option(help="0.0.0.0 accepts connections from other machines.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="0.0.0.0 accepts connections from other machines; needs `lsgmer keys add`.")
+    ] = "127.0.0.1",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the service, NAME=VALUE: --set max_audio_s=30")
+    ] = None,
+    settings: Annotated[bool, typer.Option("--settings", help="List the settings, and do not serve.")] = False,
 ) -> None:
-    """Serve the champion: POST /predict, /card, and a page at /."""
+    """Serve the champion: POST /predict and /predict_batch, /card, /lineage, and a page at /."""
     from lsgmer.commands.models import serve as body
 
-    body(host, port)
+    body(host, port, set_ or [], settings)
 
 
 @app.command()
@@ -123,7 +129,14 @@ def audit(
 def predict(
     paths: Annotated[list[str] | None, typer.Argument(metavar="[AUDIO]...", help="Files or globs.")] = None,
     text: Annotated[str | None, typer.Option(help="The words: of a single file, or alone.")] = None,
-    table: Annotated[Path | None, typer.Option(help="CSV or Parquet with columns audio and/or text.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV, TSV, JSONL, XLSX or Parquet with columns audio and/or text.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="A field's column in the table, where it has another name: audio=path.")
+    ] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Of the table. Default: the one its header suits.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="Of an XLSX table. Default: the first.")] = None,
     format: Annotated[str, typer.Option(help="table, json or csv.")] = "table",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
     channel: Annotated[
@@ -132,8 +145,11 @@ def predict(
 ) -> None:
     """Predict files or a table with the champion. Exit 1: at least one input failed; the others are in the output."""
     from lsgmer.commands.predict import predict as body
+    from lsgmer.commands.queries import table_source
 
-    raise typer.Exit(body(paths or [], text, table, format, output, channel))
+    raise typer.Exit(
+        body(paths or [], text, table_source(table, delimiter, sheet, column or ()), format, output, channel)
+    )
 
 
 @app.command()

@@ -1,10 +1,13 @@
-"""What POST /predict accepts, its limits, and why a request is refused. Nothing heavy is imported here."""
+"""What POST /predict and /predict_batch accept, and why a request is refused. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +19,49 @@ from starlette.requests import Request
 
 from lsgmer.core.records import channel_number
 from lsgmer.encoders.context import Earlier
+from lsgmer.service.settings import ServiceSettings, read_settings
+from serving.guard import Refusal
 
-MAX_UPLOAD_BYTES = 25 * 2**20
-MAX_AUDIO_S = 60.0
-MAX_CHANNELS = 8
-MAX_SAMPLE_RATE = 192_000
-MAX_TEXT_CHARACTERS = 10_000
-MAX_PREVIOUS = 32
 FIELDS = ("audio", "text", "previous", "speaker", "channel")
 HOW_PREVIOUS = 'send ["a text", {"text": "another", "speaker": "name"}], earliest first'
+HOW_FEEDBACK = 'send {"request_id": "the id of an answer", "label": "the right emotion"}'
+MAX_ID = 256
+HOW_BATCH = 'send {"items": [{"text": "the words"}, {"audio": "base64 of a file"}]} as application/json'
 HOW = "send the form fields audio (a file) and/or text, as in curl -F audio=@speech.flac -F text='the words'"
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 SPEAKER = re.compile(r"[\w .@:+-]{1,128}")
-ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-class Refusal(Exception):
-    """A request that cannot be answered: the HTTP status and a reason that names the field."""
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The fields of one utterance, checked but for the audio, which is still encoded."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
+    audio: bytes | None = None
+    text: str | None = None
+    previous: tuple[Earlier, ...] = ()
+    speaker: str | None = None
+    channel: int | None = None
+
+
+@cache
+def settings() -> ServiceSettings:
+    """Return the settings of this process."""
+    return read_settings()
 
 
 class PredictRequest(bentoml.IODescriptor):  # type: ignore[misc]
     """An audio file, the words that were said, or both."""
 
     # Path, not Path | None: BentoML 1.4 recognises a file by the bare type, and fails on Optional[Path] in Python 3.11.
-    audio: Path = Field(  # type: ignore[assignment]
-        None, description="Speech: WAV, FLAC, OGG, Opus or MP3, at most 60 s and 25 MiB."
-    )
+    audio: Path = Field(None, description="Speech: WAV, FLAC, OGG, Opus or MP3.")  # type: ignore[assignment]
     text: str | None = Field(
         None,
-        description="The words, at most 10,000 characters. Empty counts as absent. Of words that are "
+        description="The words. Empty counts as absent. Of words that are "
         "more than the model reads, the end is cut; `warnings` in the answer says so.",
     )
     previous: str | None = Field(
         None,
-        description="Earlier utterances of the dialogue, earliest first, at most 32: a JSON list of texts, or of "
+        description="Earlier utterances of the dialogue, earliest first: a JSON list of texts, or of "
         '{"text": ..., "speaker": ...}. Read by models that were trained with context.',
     )
     speaker: str | None = Field(
@@ -69,30 +76,20 @@ class PredictRequest(bentoml.IODescriptor):  # type: ignore[misc]
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: Any) -> PredictRequest:
-        """Read the form ourselves.
+        """Leave the form to `read_form`, which `predict` calls.
 
-        BentoML's own reading turns the text 42 into a number, fetches an audio field that looks like an
-        address, and answers a malformed form with 500. It would also wrap a refusal raised here in a list,
-        so a refusal travels in the request's state to `predict`, which answers it.
+        BentoML's own reading turns the text 42 into a number, fetches an audio field that looks like an address,
+        answers a malformed form with 500, and writes the upload to a file that a killed process leaves behind.
         """
-        try:
-            return cls(**await _read_fields(request))
-        except Refusal as refusal:
-            request.state.refusal = refusal
-            return cls()
-
-
-def request_id(request: Request) -> str:
-    """Return the caller's X-Request-ID if it is a plain name of at most 128 characters, else a new uuid."""
-    given = request.headers.get("x-request-id", "")
-    return given if ID.fullmatch(given) else str(uuid.uuid4())
+        return cls()
 
 
 def clean_text(text: str | None) -> str | None:
     """Return `text` without surrounding space, None when nothing is left. Raises Refusal when it is unusable."""
     stripped = (text or "").strip()
-    if len(stripped) > MAX_TEXT_CHARACTERS:
-        raise Refusal(413, f"text: {len(stripped)} characters, at most {MAX_TEXT_CHARACTERS} are allowed")
+    most = settings().max_text_characters
+    if len(stripped) > most:
+        raise Refusal(413, f"text: {len(stripped)} characters, at most {most} are allowed (max_text_characters)")
     try:
         stripped.encode()
     except UnicodeEncodeError as error:
@@ -124,10 +121,16 @@ def read_previous(given: str | None, speaker: str | None) -> tuple[Earlier, ...]
         lines = json.loads(str(given))
     except (ValueError, RecursionError) as error:
         raise Refusal(400, f"previous: not JSON: {error}; {HOW_PREVIOUS}") from error
+    return earlier_lines(lines, speaker)
+
+
+def earlier_lines(lines: Any, speaker: str | None) -> tuple[Earlier, ...]:
+    """Return the earlier utterances in a list of texts and objects. Raises Refusal."""
     if not isinstance(lines, list):
         raise Refusal(400, f"previous: not a list; {HOW_PREVIOUS}")
-    if len(lines) > MAX_PREVIOUS:
-        raise Refusal(413, f"previous: {len(lines)} utterances, at most {MAX_PREVIOUS} are allowed")
+    if len(lines) > settings().max_previous:
+        most = settings().max_previous
+        raise Refusal(413, f"previous: {len(lines)} utterances, at most {most} are allowed (max_previous)")
     return tuple(_earlier(line, i, speaker) for i, line in enumerate(lines))
 
 
@@ -145,22 +148,95 @@ def _earlier(line: Any, place: int, speaker: str | None) -> Earlier:
     return Earlier(text or "", None if name is None or speaker is None else name == speaker)
 
 
-async def _read_fields(request: Request) -> dict[str, Any]:
-    declared = request.headers.get("content-length", "0")
-    _check_size(int(declared) if declared.isdigit() else 0)
+async def read_form(request: Request) -> Fields:
+    """Return the fields of a request to /predict: a form or a JSON object. Raises Refusal."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in FORMS:
         try:
             form = await request.form(max_files=4, max_fields=16)
         except HTTPException as error:
             raise Refusal(400, f"the form cannot be read: {error.detail}; {HOW}") from error
-        return await _from_form(form)
+        return checked(await _from_form(form))
     body = await request.body()
     if not body.strip():
-        return {}
+        return checked({})
     if kind != "application/json":
         raise Refusal(415, f"content type {kind or 'none'} is not understood; {HOW}")
-    return _from_json(body)
+    return checked(_from_json(body))
+
+
+async def read_batch(request: Request) -> list[Fields | Refusal]:
+    """Return, for each item of a request to /predict_batch, its fields or why it is refused. Raises Refusal for all."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(415, f"content type {kind or 'none'} is not understood; {HOW_BATCH}")
+    content = parsed(await request.body())
+    items = content.get("items") if isinstance(content, dict) and set(content) == {"items"} else None
+    if not isinstance(items, list) or not items:
+        raise Refusal(400, f"items: not a list with something in it; {HOW_BATCH}")
+    if len(items) > settings().max_items:
+        raise Refusal(413, f"items: {len(items)}, at most {settings().max_items} are allowed (max_items)")
+    return [_batch_item(item) for item in items]
+
+
+async def read_feedback(request: Request) -> tuple[str, str]:
+    """Return the id of an answer, and the label that is said to be right. Raises Refusal."""
+    content = parsed(await request.body())
+    if not isinstance(content, dict) or set(content) != {"request_id", "label"}:
+        raise Refusal(400, f"not an object with request_id and label; {HOW_FEEDBACK}")
+    about, label = content["request_id"], content["label"]
+    if not isinstance(about, str) or not 0 < len(about) <= MAX_ID or not about.isprintable():
+        raise Refusal(400, f"request_id: not the id of an answer; {HOW_FEEDBACK}")
+    if not isinstance(label, str):
+        raise Refusal(400, f"label: not a text; {HOW_FEEDBACK}")
+    return about, label
+
+
+def _batch_item(item: Any) -> Fields | Refusal:
+    try:
+        if not isinstance(item, dict) or set(item) - set(FIELDS):
+            raise Refusal(400, f"not an object with {', '.join(FIELDS)}; {HOW_BATCH}")
+        given = dict(item)
+        for name in ("text", "speaker", "audio"):
+            if not isinstance(given.get(name, ""), str):
+                raise Refusal(400, f"{name}: not a text; {HOW_BATCH}")
+        if "channel" in given:
+            if isinstance(given["channel"], bool) or not isinstance(given["channel"], int | str):
+                raise Refusal(400, "channel: 0, 1, ..., left or right")
+            given["channel"] = str(given["channel"])
+        if "audio" in given:
+            given["audio"] = _decoded(given["audio"])
+        previous = given.pop("previous", None)
+        found = checked(given)
+        return found if previous is None else replace(found, previous=earlier_lines(previous, found.speaker))
+    except Refusal as refusal:
+        return refusal
+
+
+def _decoded(audio: str) -> bytes:
+    try:
+        return base64.b64decode(audio, validate=True)
+    except ValueError as error:  # binascii.Error is one
+        raise Refusal(400, f"audio: not base64: {error}; {HOW_BATCH}") from error
+
+
+def checked(given: Mapping[str, Any]) -> Fields:
+    """Return the raw fields, checked. Raises Refusal."""
+    text, who, channel = clean_text(given.get("text")), read_speaker(given.get("speaker")), given.get("channel")
+    which, audio = read_channel(channel), given.get("audio")
+    if audio is None and text is None:
+        raise Refusal(400, f"neither audio nor text was given; {HOW}")
+    if audio is None and which is not None:
+        raise Refusal(400, "channel: there is no audio to read it from; send audio, or leave channel out")
+    return Fields(audio, text, read_previous(given.get("previous"), who), who, which)
+
+
+def parsed(body: bytes) -> Any:
+    """Return the JSON in `body`. Raises Refusal, also for a body nested so deeply that it cannot be read."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"the body is not JSON: {error}") from error
 
 
 async def _from_form(form: FormData) -> dict[str, Any]:
@@ -183,7 +259,6 @@ async def _audio(value: UploadFile | str | None) -> bytes | None:
         return None
     if value is None or (not value.size and not value.filename):  # a browser's empty file field
         return None
-    _check_size(value.size or 0)
     return await value.read()
 
 
@@ -207,10 +282,7 @@ def _unquoted(text: str) -> str:
 
 
 def _from_json(body: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, f"the body is not JSON: {error}") from error
+    content = parsed(body)
     texts = ("text", "speaker")
     if (
         not isinstance(content, dict)
@@ -224,8 +296,3 @@ def _from_json(body: bytes) -> dict[str, Any]:
     if "previous" in content:
         content["previous"] = json.dumps(content["previous"])
     return content
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_UPLOAD_BYTES:
-        raise Refusal(413, f"the upload has {size / 2**20:.1f} MiB, at most {MAX_UPLOAD_BYTES // 2**20} are allowed")

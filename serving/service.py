@@ -1,13 +1,7 @@
-"""The BentoML service: POST /predict, GET /card, the page at /. It runs inside a built Bento.
-
-One process and one prediction thread. A second, batching service (BentoML's internal API) was considered:
-docs/decisions/0010-one-process.md has the numbers.
-"""
+"""The BentoML service: POST /predict and /predict_batch, the model's records, the page. Runs inside a built Bento."""
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,42 +16,40 @@ import lsgmer
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import apply_environment
 from lsgmer.inference.prediction import Prediction
-from serving.form import (
-    HOW,
-    MAX_AUDIO_S,
-    MAX_CHANNELS,
-    MAX_SAMPLE_RATE,
-    PredictRequest,
-    Refusal,
-    clean_text,
-    read_channel,
-    read_previous,
-    read_speaker,
-    request_id,
-)
+from serving.form import PredictRequest, read_batch, read_feedback, read_form, settings
+from serving.guard import Asked, Guard, Refusal, refusal_response
+from serving.openapi import document
 
 if TYPE_CHECKING:
-    from lsgmer.audio import Waveform
-    from lsgmer.inference.predictor import Input
     from lsgmer.inference.speakers import SpeakerLevels
 
 ROOT = Path(__file__).parents[1]  # the Bento's src/, which holds model/, papers/ and serving/
 WEB = Path(__file__).parent / "web"
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src data:; media-src blob:; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 async def page(request: Request) -> Response:
     """Return the page at /."""
-    return FileResponse(WEB / "index.html", headers=PAGE_HEADERS)
+    return FileResponse(WEB / "index.html")
 
 
 async def card(request: Request) -> Response:
     """Return the model card as JSON."""
     return FileResponse(ROOT / "papers" / "model_card.json", media_type="application/json")
+
+
+async def lineage(request: Request) -> Response:
+    """Return which data, parameters and code made the model, as hashes."""
+    service: EmotionService = request.app.state.service
+    card = service.bundle.card
+    found = {
+        "model_version": service.bundle.tag,
+        **card.lineage.model_dump(mode="json"),
+        "features_sha256": card.train.feature_sha256,
+        "encoders": {name: spec and spec.fingerprint for name, spec in card.train.encoders.items()},
+        "versions": card.train.versions,
+        "forced": None if card.forced is None else card.forced.model_dump(mode="json"),
+    }
+    return JSONResponse(found)
 
 
 async def speakers(request: Request) -> Response:
@@ -85,18 +77,46 @@ def demand_own_code(root: Path) -> None:
         )
 
 
+async def predict_batch(request: Request) -> Response:
+    """Estimate several utterances: an answer for each, in order, of which some may be errors."""
+    service: EmotionService = request.app.state.service
+    return await service.answer_batch(request)
+
+
+async def feedback(request: Request) -> Response:
+    """Record a label for an earlier answer."""
+    service: EmotionService = request.app.state.service
+    return await service.take_feedback(request)
+
+
+async def openapi(request: Request) -> Response:
+    """Return the description of this API."""
+    service: EmotionService = request.app.state.service
+    return JSONResponse(document(settings(), service.bundle.card.train.labels.names, service.bundle.tag))
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """Return the answer to a request that is refused."""
+    return refusal_response(error, request.state.asked) if isinstance(error, Refusal) else Response(status_code=500)
+
+
 pages = Starlette(
     routes=[
         Route("/", page),
         Route("/card", card),
+        Route("/lineage", lineage),
+        Route("/openapi.json", openapi),
+        Route("/predict_batch", predict_batch, methods=["POST"]),
+        Route("/feedback", feedback, methods=["POST"]),
         Route("/speakers", speakers),
         Route("/speakers/{name}", forget, methods=["DELETE"]),
         Mount("/web", StaticFiles(directory=WEB), name="web"),
-    ]
+    ],
+    exception_handlers={Refusal: refused},
 )
 
 
-@bentoml.service(name="lsgmer", workers=1, traffic={"timeout": 60})
+@bentoml.service(name="lsgmer", workers=1, traffic={"timeout": 3600})  # the guard's limits are the ones that count
 @bentoml.asgi_app(pages, path="/")
 class EmotionService:
     """Estimates the emotion of an utterance from its audio, its words, or both."""
@@ -105,17 +125,19 @@ class EmotionService:
         # Building a Bento imports this module; only here, to load the model, is torch needed.
         apply_environment()
         demand_own_code(ROOT)
-        from lsgmer.audio import OutOfLimits
-        from lsgmer.inference.predictor import Input
         from lsgmer.inference.speakers import SpeakerLevels
         from lsgmer.registry.bento import Bundle
+        from serving.answers import Answers
 
-        bundle = Bundle.open(ROOT)
-        self.predictor = bundle.predictor()
-        self.levels = SpeakerLevels(bundle.card.speakers, 3600 * bundle.card.speaker_hours)
-        pages.state.levels = self.levels
-        self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predict")
-        self.input, self.out_of_limits = Input, OutOfLimits
+        self.bundle = Bundle.open(ROOT)
+        self.levels = SpeakerLevels(self.bundle.card.speakers, 3600 * self.bundle.card.speaker_hours)
+        self.answers = Answers(self.bundle.predictor(), self.levels, settings())
+        pages.state.levels, pages.state.service = self.levels, self
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def stop(self) -> None:
+        """Finish what was taken, and close the log."""
+        self.answers.close()
 
     @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=Prediction)  # type: ignore[untyped-decorator]
     async def predict(
@@ -127,56 +149,35 @@ class EmotionService:
         channel: str | None,
         ctx: bentoml.Context,
     ) -> Response:
-        """Estimate the emotion in an audio file (at most 60 s, 25 MiB), in the words, or in both together."""
-        answer_id = request_id(ctx.request)
-        ctx.response.headers["X-Request-ID"] = answer_id
+        """Estimate the emotion in an audio file, in the words, or in both together."""
+        asked: Asked = ctx.request.state.asked
         try:
-            if refusal := getattr(ctx.request.state, "refusal", None):
-                raise refusal
-            prediction = await self._predict(audio, text, previous, speaker, channel)
+            fields = await read_form(ctx.request)
+            (answer,) = await self.answers.answer([fields], asked, "/predict")
+            if isinstance(answer, Refusal):
+                raise answer
         except Refusal as refusal:
             ctx.response.status_code = refusal.status
-            return JSONResponse({"error": refusal.reason, "request_id": answer_id})
-        return JSONResponse({**prediction.model_dump(mode="json"), "request_id": answer_id})
+            return refusal_response(refusal, asked)
+        return JSONResponse(answer)
 
-    async def _predict(
-        self, audio: Path | None, text: str | None, previous: str | None, speaker: str | None, channel: str | None
-    ) -> Prediction:
-        words, who, which = clean_text(text), read_speaker(speaker), read_channel(channel)
-        before = read_previous(previous, who)
-        if audio is None and words is None:
-            raise Refusal(400, f"neither audio nor text was given; {HOW}")
-        if audio is None and which is not None:
-            raise Refusal(400, "channel: there is no audio to read it from; send audio, or leave channel out")
-        wave = await asyncio.to_thread(read_waveform, audio.read_bytes(), which) if audio is not None else None
-        item = self.input(audio=wave, text=words, previous=before, speaker=who)
-        loop = asyncio.get_running_loop()
-        try:
-            return (await loop.run_in_executor(self.worker, self._answer, item))[0]
-        except self.out_of_limits as error:
-            raise Refusal(422, str(error)) from error
-        except LsgmerError as error:
-            raise Refusal(400, str(error)) from error
+    async def answer_batch(self, request: Request) -> Response:
+        """Answer POST /predict_batch."""
+        asked: Asked = request.state.asked
+        answers = await self.answers.answer(await read_batch(request), asked, "/predict_batch")
+        found = [
+            {"status": answer.status, "error": answer.reason, "request_id": f"{asked.request_id}/{i}"}
+            if isinstance(answer, Refusal)
+            else {"status": 200, **answer}
+            for i, answer in enumerate(answers)
+        ]
+        return JSONResponse({"answers": found, "request_id": asked.request_id})
 
-    def _answer(self, item: Input) -> list[Prediction]:
-        return self.predictor.predict([item], levels=self.levels)
+    async def take_feedback(self, request: Request) -> Response:
+        """Answer POST /feedback: {"request_id": ..., "label": ...}."""
+        about, label = await read_feedback(request)
+        await self.answers.feedback(about, label, request.state.asked)
+        return JSONResponse({"request_id": about, "label": label}, status_code=201)
 
 
-def read_waveform(content: bytes, channel: int | None = None) -> Waveform:
-    """Decode an uploaded file, one channel of it or all, mixed.
-
-    Raises Refusal when it is not audio, too long, would take too much memory, or has no such channel.
-
-    The header is read first: a few MB of compressed silence can decode to many GB.
-    """
-    from lsgmer.audio import AudioError, decode, form
-
-    if not content:
-        raise Refusal(400, "audio: the file is empty")
-    try:
-        rate, channels = form(content)
-        if channels > MAX_CHANNELS or not 0 < rate <= MAX_SAMPLE_RATE:
-            raise Refusal(422, f"audio: {channels} channels at {rate} Hz is more than can be read")
-        return decode(content, channel=channel, limit_s=MAX_AUDIO_S)
-    except AudioError as error:
-        raise Refusal(422 if error.readable else 400, str(error)) from error  # "audio: ..."
+EmotionService.add_asgi_middleware(Guard)  # type: ignore[attr-defined]  # the decorator makes it a bentoml.Service

@@ -13,7 +13,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsgmer.audio import FLOOR_DB, AudioError, Waveform, decode, facts, resample
+from lsgmer.audio import FLOOR_DB, AudioError, Waveform, channel_to_read, decode, facts, resample
 from lsgmer.core.errors import LsgmerError
 
 RATE = 16_000
@@ -66,6 +66,12 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
 def call() -> np.ndarray[Any, Any]:
     """Two persons, each on a channel of their own, who do not speak alike."""
     return np.stack([tone(), tone(level=0.1) * np.sin(np.arange(RATE) / 7)], axis=1).astype(np.float32)
+
+
+def test_the_usual_channel_is_read_of_recordings_with_several() -> None:
+    stereo, mono = encoded(call(), "WAV", "FLOAT"), encoded(tone(), "WAV", "FLOAT")
+    assert [channel_to_read(stereo, given, usual) for given, usual in ((None, None), (None, 1), (0, 1))] == [None, 1, 0]
+    assert [channel_to_read(mono, given, 1) for given in (None, 1)] == [None, 1]  # 1 is then refused by name
 
 
 @pytest.mark.parametrize("channel", [0, 1])
@@ -195,6 +201,18 @@ def test_a_streamed_wav_that_names_no_length_decodes() -> None:
     at = content.index(b"data") + 4
     content[at : at + 4] = b"\xff\xff\xff\xff"
     assert len(decode(bytes(content)).samples) == RATE
+
+
+@pytest.mark.parametrize("seconds", [1, 40])
+def test_a_flac_from_a_pipe_decodes_wholly(tmp_path: Path, seconds: int) -> None:
+    samples = np.tile(tone(), seconds)
+    content = bytearray(encoded(samples, "FLAC"))
+    content[21] &= 0xF0  # STREAMINFO's 36 bits of total samples, which a pipe leaves 0
+    content[22:26] = bytes(4)
+    decoded = decode(bytes(content)).samples
+    np.testing.assert_allclose(decoded, samples, atol=2**-15)
+    np.testing.assert_array_equal(decode(bytes(content), 0.25, 0.75).samples, decoded[RATE // 4 : 3 * RATE // 4])
+    assert facts(written(tmp_path, bytes(content))).error is None
 
 
 def test_a_flac_that_lies_about_its_length_reserves_no_memory() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import getpass
+import ipaddress
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from lsgmer.core.errors import GateRejected, LsgmerError, PackagingRefused, ParamsError
 from lsgmer.core.paths import Workspace
@@ -17,6 +18,8 @@ from lsgmer.registry import champions as store
 from lsgmer.registry.model_card import Forced
 from lsgmer.registry.promotion import packaged_tag, read_gate
 from lsgmer.registry.trial import serve_command
+from lsgmer.service.keys import Keys
+from lsgmer.service.settings import PREFIX, as_environment, table
 from lsgmer.workspace import dvc
 
 FORCE_REASON = "--force-reason"  # of lsgmer.stages.package
@@ -30,16 +33,43 @@ def champion_of(workspace: Workspace) -> store.Champion:
     return champion
 
 
-def serve(host: str, port: int) -> NoReturn:
-    """Replace this process with `bentoml serve`, after checking the champion's hashes."""
+def serve(host: str, port: int, assignments: Sequence[str] = (), listed: bool = False) -> None:
+    """Replace this process with `bentoml serve`, after checking the champion's hashes.
+
+    Args:
+        host: the address to listen on; other machines are only answered with API keys.
+        port: the port to listen on.
+        assignments: settings of the service, as NAME=VALUE.
+        listed: print the settings instead.
+
+    """
+    if listed:
+        print(table())
+        return
+    given = as_environment(assignments)
     workspace = Workspace(Path.cwd())
     champion = champion_of(workspace)
     store.verified_source(workspace, champion)
     check_port(host, port)
+    usual = {f"{PREFIX}LOG": str(workspace.predictions)}
+    if Keys.read(workspace.keys).any_made:
+        usual[f"{PREFIX}KEYS"] = str(workspace.keys)
+    environment = {**usual, **dvc.environment(), **given, "BENTOML_HOME": str(workspace.bentos)}
+    if not is_loopback(host) and not environment.get(f"{PREFIX}KEYS"):
+        raise LsgmerError(f"--host {host}: other machines are answered only with an API key; `lsgmer keys add NAME`")
     print(f"serving {champion.tag} on http://{host}:{port} (Ctrl-C stops it)", flush=True)
-    environment = {**dvc.environment(), "BENTOML_HOME": str(workspace.bentos)}
+    print(f"API keys: {environment.get(f'{PREFIX}KEYS') or 'none, so only this machine is answered'}", flush=True)
+    print(f"answers are logged in {environment[f'{PREFIX}LOG'] or 'no file'}", flush=True)
     command = serve_command(store.bento_folder(workspace, champion.tag), host, port)
     os.execve(sys.executable, command, environment)  # noqa: S606
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server that listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_port(host: str, port: int) -> None:

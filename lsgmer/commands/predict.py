@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import csv
-import glob
 import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsgmer.commands.models import champion_of
+from lsgmer.commands.queries import Query, TableSource, gather
 from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
 from lsgmer.core.paths import Workspace, check_output, write_atomically
 from lsgmer.core.process import native_stderr_off
 from lsgmer.core.records import channel_number
-from lsgmer.corpora.base import Unfit
-from lsgmer.corpora.paths import AudioFiles
-from lsgmer.corpora.tabular import Row, read_rows
 from lsgmer.encoders.context import Earlier
 from lsgmer.features.dialogues import words_before
 from lsgmer.manifests.utterance import Utterance
@@ -30,34 +27,14 @@ if TYPE_CHECKING:
     from lsgmer.inference.predictor import Predictor
     from lsgmer.inference.speakers import SpeakerLevels
 
-QUERY_COLUMNS = ("id", "audio", "text", "speaker", "dialogue", "turn", "channel")
-NAMED = 5  # rows that a note names
 FORMATS = ("table", "json", "csv")
 CHUNK = 64  # inputs decoded at once: bounds memory for a large table
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One input: its name in the output, and an audio file and/or text.
-
-    `dialogue` and `turn` place it among the others, whose earlier turns a model with context reads. `channel` is
-    the one to read of an audio file with several (0, 1, ..., left or right).
-    """
-
-    name: str
-    audio: Path | None
-    text: str | None
-    speaker: str | None = None
-    dialogue: str | None = None
-    turn: int | None = None
-    channel: str | None = None
-    problem: str | None = None
 
 
 def predict(
     paths: Sequence[str],
     text: str | None,
-    table: Path | None,
+    table: TableSource | None,
     kind: str,
     output: Path | None,
     channel: str | None = None,
@@ -88,71 +65,6 @@ def predict(
     if failed:
         print(f"{len(failed)} of {len(rows)} could not be predicted", file=sys.stderr)
     return ExitCode.ERROR if failed else ExitCode.DONE
-
-
-def gather(paths: Sequence[str], text: str | None, table: Path | None) -> list[Query]:
-    """Return what to predict. Raises ParamsError when there is nothing, or when --text comes with several files."""
-    if table and (paths or text):
-        raise ParamsError("give either files or --table, not both")
-    if table:
-        return read_table(table)
-    files: list[Path] = []
-    for pattern in paths:
-        found = [Path(pattern)] if Path(pattern).exists() else [Path(p) for p in glob.glob(pattern, recursive=True)]  # noqa: PTH207  (patterns may be absolute)
-        files += sorted(p for p in found if not p.is_dir()) or [Path(pattern)]  # an absent file gets its own error
-    files = list(dict.fromkeys(files))
-    if text and len(files) > 1:
-        raise ParamsError("--text goes with one file; for several, use --table with columns audio and text")
-    if not files and not text:
-        raise ParamsError("nothing to predict: give audio files, --text or --table")
-    return [Query(str(file), file, text) for file in files] or [Query("text", None, text)]
-
-
-def read_table(path: Path) -> list[Query]:
-    """Read audio (paths relative to the table) and/or text, and id, speaker, dialogue, turn, channel where given.
-
-    The same reader as a corpus's. Raises LsgmerError, naming the row, for one that cannot be read.
-    """
-    header, rows = read_rows(path)
-    if not {"audio", "text"} & set(header):
-        raise LsgmerError(f"{path}: needs a column audio or text, has {', '.join(header)}")
-    files = AudioFiles(path.parent)
-    queries = [_query(path, row, files) for row in rows]
-    for what, named in files.notes.items():
-        print(f"lsgmer predict: note: {len(named)} x {what}: {', '.join(named[:NAMED])}", file=sys.stderr)
-    return queries
-
-
-def _query(path: Path, row: Row, files: AudioFiles) -> Query:
-    faults = [fault for column, fault in row.faults.items() if column in QUERY_COLUMNS]
-    if problem := row.problem or next(iter(faults), None):
-        return Query(row.name, None, None, problem=f"{path}: {row.name}: {problem}")
-    cells = {column: cell for column in QUERY_COLUMNS if (cell := row.cells.get(column, "").strip())}
-    try:
-        audio = path.parent / files.find(cells["audio"], row.name) if "audio" in cells else None
-    except Unfit as reason:
-        return Query(row.name, None, None, problem=f"{path}: {row.name}: {reason}")
-    return Query(
-        cells.get("id") or _sound(cells) or row.name,
-        audio,
-        cells.get("text"),
-        cells.get("speaker"),
-        cells.get("dialogue"),
-        _turn(cells.get("turn"), f"{path}: {row.name}"),
-        cells.get("channel"),
-    )
-
-
-def _turn(value: str | None, where: str) -> int | None:
-    try:
-        return None if value is None else int(value)
-    except ValueError:
-        raise LsgmerError(f"{where}: turn {value!r} is not a whole number") from None
-
-
-def _sound(row: dict[str, Any]) -> str | None:
-    """Return what names the audio: two rows may be two channels of one file."""
-    return f"{row['audio']}#{row['channel']}" if {"audio", "channel"} <= row.keys() else row.get("audio")
 
 
 def _channel(given: str | None) -> int | None:
@@ -245,13 +157,14 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(source: Query, predictor: Predictor) -> Any:
-    from lsgmer.audio import decode
+    from lsgmer.audio import channel_to_read, decode
     from lsgmer.inference.predictor import Input
 
     wave = None
     if source.audio:
         with native_stderr_off():
-            wave = decode(source.audio, channel=_channel(source.channel), limit_s=predictor.most_s)
+            channel = channel_to_read(source.audio, _channel(source.channel), predictor.channel)
+            wave = decode(source.audio, source.start_s, source.end_s, channel, limit_s=predictor.most_s)
     return Input(audio=wave, text=source.text, speaker=source.speaker)
 
 

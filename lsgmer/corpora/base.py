@@ -1,10 +1,12 @@
-"""What corpus readers share: labels from a corpus's own words, repaired text, files in whatever case they are named."""
+"""What corpus readers share: labels from a corpus's own words, cells with numbers, repaired text, names of files."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
-from lsgmer.core.records import SPLITS, Split
+from lsgmer.core.records import SPLITS, Seconds, Split
 from lsgmer.corpora.params import CorpusParams
 from lsgmer.manifests.utterance import LEFT_OUT
 
@@ -34,6 +36,36 @@ def split_named(cell: str | None, hint: str = "") -> Split | None:
     if cell not in SPLITS:
         raise Unfit(f"split {cell[:SHOWN]!r} is not one of {', '.join(SPLITS)}{hint}")
     return cell
+
+
+def times_of(cell: Mapping[str, str | None]) -> tuple[Seconds | None, Seconds | None]:
+    """Return start and end of a cut from the cells start_s and end_s. Raises Unfit for no seconds, or an empty cut."""
+    start_s, end_s = _seconds(cell["start_s"], "start_s"), _seconds(cell["end_s"], "end_s")
+    if end_s is not None and end_s <= (start_s or 0.0):
+        raise Unfit(f"end_s {end_s} is not after start_s {start_s or 0.0}")
+    return start_s, end_s
+
+
+def _seconds(cell: str | None, field: str) -> Seconds | None:
+    if cell is None:
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise Unfit(f"{field} {cell[:SHOWN]!r} is not a number of seconds, 0 or more")
+    return value
+
+
+def turn_of(cell: str | None) -> int | None:
+    """Return the whole number in `cell`, None for an empty one. Raises Unfit."""
+    if cell is None:
+        return None
+    try:
+        return int(cell)
+    except ValueError:
+        raise Unfit(f"turn {cell[:SHOWN]!r} is not a whole number") from None
 
 
 # U+0081, 8D, 8F, 90 and 9D are not characters in cp1252; they are kept, and validation quarantines the row.

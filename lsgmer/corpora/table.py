@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import posixpath
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from lsgmer.audio import EMBEDDED
 from lsgmer.core.errors import LsgmerError, ParamsError
 from lsgmer.core.records import Seconds, channel_number
-from lsgmer.corpora.base import SHOWN, Unfit, label_of, split_named
+from lsgmer.corpora.base import Unfit, label_of, split_named, times_of, turn_of
 from lsgmer.corpora.params import ColumnParams, CorpusParams
 from lsgmer.corpora.paths import AudioFiles
 from lsgmer.corpora.tabular import Row, read_rows
@@ -74,7 +73,7 @@ def _utterance(row: Row, params: CorpusParams, columns: ColumnParams, table: str
         raise Unfit("neither audio nor text")
     if audio is not None:
         audio = _inside(files.find(_inside(audio, table), row.name), "")
-    start_s, end_s = _times(cell) if audio is not None else (None, None)
+    start_s, end_s = times_of(cell) if audio is not None else (None, None)
     channel = _channel(cell["channel"]) if audio is not None else None
     return Utterance(
         id=cell["id"] or _generated_id(audio, start_s, channel, row.name),
@@ -85,7 +84,7 @@ def _utterance(row: Row, params: CorpusParams, columns: ColumnParams, table: str
         split=split_named(cell["split"]),
         session=cell["session"],
         dialogue=cell["dialogue"],
-        turn=_turn(cell["turn"]),
+        turn=turn_of(cell["turn"]),
         sex=cell["sex"],
         audio=audio,
         start_s=start_s,
@@ -123,34 +122,6 @@ def _inside(audio: str, table: str) -> str:
             "move it in and give its path relative to the table"
         )
     return path
-
-
-def _times(cell: Mapping[str, str | None]) -> tuple[Seconds | None, Seconds | None]:
-    start_s, end_s = _seconds(cell["start_s"], "start_s"), _seconds(cell["end_s"], "end_s")
-    if end_s is not None and end_s <= (start_s or 0.0):
-        raise Unfit(f"end_s {end_s} is not after start_s {start_s or 0.0}")
-    return start_s, end_s
-
-
-def _seconds(cell: str | None, field: str) -> Seconds | None:
-    if cell is None:
-        return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise Unfit(f"{field} {cell[:SHOWN]!r} is not a number of seconds, 0 or more")
-    return value
-
-
-def _turn(cell: str | None) -> int | None:
-    if cell is None:
-        return None
-    try:
-        return int(cell)
-    except ValueError:
-        raise Unfit(f"turn {cell[:SHOWN]!r} is not a whole number") from None
 
 
 def _channel(cell: str | None) -> int | None:

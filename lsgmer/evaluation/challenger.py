@@ -136,7 +136,7 @@ def _from_raw(
         part = [utterance for _, utterance in kept[start : start + CHUNK]]
         items = [replace(_input(u, corpus, predictor, mode), previous=before.get(u.id, ())) for u in part]
         found = predictor.predict(items, levels=levels, learn=False)
-        guess += [test.label_set.index(prediction.emotion) for prediction in found]
+        guess += [test.label_set.index(str(prediction.emotion)) for prediction in found]
     return np.array(guess, dtype=np.int64), [row for row, _ in kept]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from lsgmer.core.records import Modality, Record
 
 
@@ -13,16 +15,20 @@ class Prediction(Record):
     `context_used` is how many earlier utterances were read with the words; None where the model reads no context.
     `normalised_by` says whose audio level was removed: the speaker's own, from `enrolled` utterances, or that of the
     training data; None where the model leaves levels in. `warnings` say what of the input was not read, or is unlike
-    training.
+    training. `contribution` is, for each modality that was used, how much less probable the emotion is without it; of
+    a single one it is the probability over chance. `abstained`: no emotion is given, as the model is not sure enough.
     """
 
-    emotion: str
+    emotion: str | None
     probabilities: dict[str, float]
     attribution: dict[str, float]
     consistency: float
     modalities: tuple[Modality, ...]
     model_version: str
     request_id: str | None = None
+    contribution: dict[Modality, float] = Field(default_factory=dict)
+    duration_s: float | None = None
+    abstained: bool = False
     context_used: int | None = None
     normalised_by: Literal["speaker", "training"] | None = None
     enrolled: int | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from lsgmer.audio import AudioLimits, OutOfLimits, Waveform, unusable
 from lsgmer.core.device import choose_device
@@ -25,6 +27,7 @@ from lsgmer.model.train_card import ENCODERS, TrainCard
 if TYPE_CHECKING:
     from lsgmer.encoders.build import AudioEncoder, TextEncoder
 
+Array = np.ndarray[Any, Any]
 MOST_S = 120.0  # of audio that a model reads whose card names no limits
 BATCH_S = 240.0  # seconds of audio, padding included, that are encoded together
 
@@ -58,9 +61,10 @@ class Predictor:
         encoders: dict[Modality, AudioEncoder | TextEncoder],
         version: str,
         limits: AudioLimits | None = None,
+        channel: int | None = None,
     ) -> None:
         self.model, self.card, self.encoders, self.version = model, card, encoders, version
-        self.limits = limits
+        self.limits, self.channel = limits, channel
 
     @classmethod
     def load(
@@ -70,6 +74,7 @@ class Predictor:
         device: str = "auto",
         root: Path | None = None,
         limits: AudioLimits | None = None,
+        channel: int | None = None,
     ) -> Predictor:
         """Load the checkpoint in `folder` and the encoders its card names.
 
@@ -79,6 +84,7 @@ class Predictor:
             device: auto, cpu or cuda.
             root: where an encoder in a folder is looked for if it is not packed (default: the current folder).
             limits: what audio must be like to be predicted; None: any that can be read.
+            channel: what to read of recordings with several channels where a request names none; None: all, mixed.
 
         Raises:
             LsgmerError: something is missing or does not match the card.
@@ -93,7 +99,7 @@ class Predictor:
             for name, spec in card.encoders.items()
             if spec is not None
         }
-        return cls(model.to(place), card, encoders, version, limits)
+        return cls(model.to(place), card, encoders, version, limits, channel)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -169,12 +175,38 @@ class Predictor:
             encoded = self._encode(items[part], used[part])
             normalised = [self._normalise(*pair, levels, learn) for pair in zip(encoded, items[part], strict=True)]
             features = [item for item, _ in normalised]
-            outputs = collect_outputs([run_model(self.model, features)], [list(range(len(features)))], len(features))
+            outputs = self._outputs(features)
+            without = self._without(features, used[part])
             for i, (item, (names, warnings)) in enumerate(zip(items[part], checked[part], strict=True)):
                 notes = {"context_used": self._context_used(item, names), **normalised[i][1]}
                 notes["warnings"] = (*warnings, *self._text_warnings(item, names))
+                notes["contribution"] = self._contribution(outputs.probabilities[i], without[i])
+                notes["duration_s"] = None if item.audio is None else item.audio.duration_s
                 predictions.append(self._prediction(outputs, i, names, notes))
         return predictions
+
+    def _outputs(self, features: Sequence[Item]) -> Outputs:
+        return collect_outputs([run_model(self.model, features)], [list(range(len(features)))], len(features))
+
+    def _without(self, features: Sequence[Item], used: Sequence[tuple[Modality, ...]]) -> list[dict[Modality, Array]]:
+        """Return, for each item, the probabilities (C,) without each of its modalities: chance without the only one."""
+        found: list[dict[Modality, Array]] = [{} for _ in features]
+        for name in self.modalities:
+            rows = [i for i, names in enumerate(used) if name in names and len(names) > 1]
+            if rows:
+                left = self._outputs([_leave_out(features[i], name) for i in rows]).probabilities
+                for i, probabilities in zip(rows, left, strict=True):
+                    found[i][name] = probabilities
+        count = len(self.card.labels)
+        for names, without in zip(used, found, strict=True):
+            if len(names) == 1:
+                without[names[0]] = np.full(count, 1 / count)
+        return found
+
+    @staticmethod
+    def _contribution(probabilities: Array, without: Mapping[Modality, Array]) -> dict[Modality, float]:
+        top = int(probabilities.argmax())
+        return {name: float(probabilities[top] - left[top]) for name, left in without.items()}
 
     def _encode(self, items: Sequence[Input], used: Sequence[tuple[Modality, ...]]) -> list[Item]:
         features = [Item(id=str(i)) for i in range(len(items))]
@@ -257,6 +289,10 @@ class Predictor:
             model_version=self.version,
             **notes,
         )
+
+
+def _leave_out(item: Item, name: Modality) -> Item:
+    return replace(item, audio=None) if name == "audio" else replace(item, text=None)
 
 
 def _batches(items: Sequence[Input], size: int) -> Iterator[slice]:

@@ -19,6 +19,18 @@ class Calibration(Record):
     ece_after: float
 
 
+class Abstention(Record):
+    """When to give no emotion: below `threshold` of the largest probability, at most `risk` of the others are wrong.
+
+    `coverage` is the share of the validation split at or above it. Measured there, on `n` utterances, not promised.
+    """
+
+    risk: float
+    threshold: float
+    coverage: float
+    n: int
+
+
 class Member(Record):
     """One model of an ensemble: its seed, the epoch that was kept, and what that reached on the validation split."""
 
@@ -54,6 +66,7 @@ class TrainCard(Record):
     versions: dict[str, str]
     learning: dict[Modality, LearningSpec] = Field(default_factory=dict)
     calibration: Calibration | None = None
+    abstention: Abstention | None = None
     normalise: str = "none"
     members: tuple[Member, ...] = ()
 

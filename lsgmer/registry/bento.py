@@ -34,6 +34,7 @@ SERVED = (
     "lsgmer/inference",
     *(f"lsgmer/evaluation/{name}.py" for name in ("__init__", "records")),
     *(f"lsgmer/registry/{name}.py" for name in ("__init__", "bento", "layout", "model_card")),
+    "lsgmer/service",
     "serving",
 )
 
@@ -93,7 +94,7 @@ class Bundle:
         from lsgmer.inference.predictor import Predictor  # torch, which packaging does without
 
         set_threads(int(self.card.train.params["runtime"]["threads"]))
-        return Predictor.load(self.root / MODEL, self.tag, limits=self.card.audio_limits)
+        return Predictor.load(self.root / MODEL, self.tag, limits=self.card.audio_limits, channel=self.card.channel)
 
 
 def code_to_serve(root: Path) -> list[str]:

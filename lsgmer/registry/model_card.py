@@ -33,7 +33,11 @@ class Lineage(Record):
 
 
 class ModelCard(Record):
-    """The final card: packaging composes it, and the service shows it at /card."""
+    """The final card: packaging composes it, and the service shows it at /card.
+
+    `audio_limits` are what validation demanded of the recordings, and `channel` is the one that was read of those with
+    several (None: all, mixed): what is predicted is held to the same.
+    """
 
     format: Literal["lsgmer-model-card/1"] = "lsgmer-model-card/1"
     name: str
@@ -47,6 +51,7 @@ class ModelCard(Record):
     speakers: int = 0
     speaker_hours: float = 24.0
     audio_limits: AudioLimits | None = None
+    channel: int | None = None
 
 
 class PackageRecord(Record):

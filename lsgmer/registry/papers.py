@@ -17,6 +17,7 @@ from lsgmer.audio import limits_in
 from lsgmer.core.errors import PackagingRefused
 from lsgmer.core.hashing import dvc_md5, file_sha256
 from lsgmer.core.paths import Workspace
+from lsgmer.core.records import channel_number
 from lsgmer.core.source import source_state
 from lsgmer.evaluation.records import GateDecision, Metrics
 from lsgmer.model.train_card import CARD, WEIGHTS, TrainCard
@@ -79,6 +80,7 @@ def collect(workspace: Workspace, params: PackageParams, forced: Forced | None) 
         manifest_sha256=train.manifest_sha256,
         source=source_state(workspace.root),
     )
+    channel = ran_with.get("corpus", {}).get("channel")
     card = ModelCard(
         name=params.name,
         train=train,
@@ -91,6 +93,7 @@ def collect(workspace: Workspace, params: PackageParams, forced: Forced | None) 
         speakers=params.speakers,
         speaker_hours=params.speaker_hours,
         audio_limits=limits_in(ran_with["validate"]) if "validate" in ran_with else None,
+        channel=None if channel is None else channel_number(channel),
     )
     files["model_card.json"] = card.to_json().encode()
     return Papers(card, files)

@@ -1,4 +1,6 @@
-"""Temperature scaling: one number, fitted on the validation split, so that probabilities are as high as they are right.
+"""What is fitted on the validation split after training: a temperature, and how sure a service that abstains must be.
+
+Temperature scaling is one number, so that probabilities are as high as they are right:
 
 Guo et al., "On Calibration of Modern Neural Networks", 2017 (arXiv 1706.04599).
 """
@@ -14,7 +16,7 @@ import torch
 from lsgmer.metrics import expected_calibration_error
 from lsgmer.model.ensemble import Model
 from lsgmer.model.logistic import softmax
-from lsgmer.model.train_card import Calibration
+from lsgmer.model.train_card import Abstention, Calibration
 from lsgmer.training.loader import Feeder
 
 Array = np.ndarray[Any, Any]
@@ -26,7 +28,7 @@ LARGEST = 20.0
 def calibrate(model: Model, valid: Feeder) -> Calibration:
     """Set the temperature of `model`, which is in eval mode, to the one with the lowest log loss on `valid`."""
     model.temperature_scale.fill_(1.0)
-    logits = torch.cat([model(batch).logits.double().cpu() for batch, _ in valid.in_order()]).numpy()
+    logits = _logits(model, valid)
     temperature = best_temperature(logits, valid.labels)
     model.temperature_scale.fill_(temperature)
     before, after = (softmax(logits / t) for t in (1.0, temperature))
@@ -35,6 +37,40 @@ def calibrate(model: Model, valid: Feeder) -> Calibration:
         ece_before=expected_calibration_error(valid.labels, before, BINS),
         ece_after=expected_calibration_error(valid.labels, after, BINS),
     )
+
+
+@torch.no_grad()
+def abstention(model: Model, valid: Feeder, risk: float) -> Abstention | None:
+    """Return when to give no emotion so that at most `risk` of the others on `valid` are wrong; None if never."""
+    return threshold_for(softmax(_logits(model, valid)), valid.labels, risk)
+
+
+def threshold_for(probabilities: Array, labels: Array, risk: float) -> Abstention | None:
+    """Return the lowest threshold of the largest probability at which at most `risk` of the answers are wrong.
+
+    Selective classification at a stated risk (Geifman and El-Yaniv, arXiv 1705.08500), by its empirical risk. None
+    where even the surest answers are wrong too often.
+
+    Args:
+        probabilities: (N, C).
+        labels: (N,), the right class.
+        risk: the largest share of wrong answers, in (0, 1).
+
+    """
+    top = probabilities.max(1)
+    order = np.argsort(-top, kind="stable")
+    wrong = np.cumsum(probabilities.argmax(1)[order] != labels[order])
+    answered = np.arange(1, len(labels) + 1)
+    last = np.append(top[order][1:] < top[order][:-1], True)  # equal probabilities are all answered, or none
+    fitting = np.flatnonzero(last & (wrong <= risk * answered))
+    if not len(fitting):
+        return None
+    place = int(fitting[-1])
+    return Abstention(risk=risk, threshold=float(top[order][place]), coverage=(place + 1) / len(labels), n=len(labels))
+
+
+def _logits(model: Model, valid: Feeder) -> Array:
+    return torch.cat([model(batch).logits.double().cpu() for batch, _ in valid.in_order()]).numpy()
 
 
 def best_temperature(logits: Array, labels: Array) -> float:

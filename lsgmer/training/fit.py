@@ -15,7 +15,7 @@ from lsgmer.features.store import FeatureSplit
 from lsgmer.model.ensemble import Ensemble, Model
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.train_card import Member, speaker_digest
-from lsgmer.training.calibrate import calibrate
+from lsgmer.training.calibrate import abstention, calibrate
 from lsgmer.training.launch import is_first
 from lsgmer.training.params import TrainingSections
 from lsgmer.training.trainer import History, Progress, Trainer
@@ -104,6 +104,7 @@ def fit(
         card |= {"members": tuple(map(_member, runs)), "valid_metrics": first.trainer.measure(model)}
     if params.train.calibrate:
         card["calibration"] = calibrate(model, first.trainer.valid)
+    card["abstention"] = abstention(model, first.trainer.valid, params.train.abstain_risk)
     return Fitted(model.cpu(), history, card, tuple(run.state for run in runs))
 
 

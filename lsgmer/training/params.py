@@ -32,6 +32,7 @@ class TrainParams(FinetunePart):
     `layer_decay` of the rate of the one above it. A batch is divided into `accumulation` pieces, or into one for each
     process if there are more of those; its gradient is that of the whole batch either way. With `average_decay`, a
     moving average of the weights over the steps is what is evaluated and kept. `calibrate` fits a temperature on valid.
+    `abstain_risk` is the share of wrong answers that a service which abstains accepts, on valid.
 
     `members` above 1 trains that many models, from seeds `runtime.seed` and up; their mean is the model.
     """
@@ -51,6 +52,7 @@ class TrainParams(FinetunePart):
     gradient_checkpointing: bool = False
     accumulation: PositiveInt = 1
     calibrate: bool = True
+    abstain_risk: Annotated[float, Field(gt=0, lt=1)] = 0.1
     average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     members: PositiveInt = 1
     select: Literal["balanced_accuracy", "weighted_f1"] = "balanced_accuracy"

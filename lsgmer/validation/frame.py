@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -39,6 +41,7 @@ NUMBERS = (
 )
 DERIVED = ("sha256", "content", "decode_error", "cut_error", "text_damage", "mixing")
 SHOWN = 40  # how many characters of damaged text a reason quotes
+_Cut = Mapping[Any, Any]  # column -> value
 
 
 def audio_facts(utterances: Sequence[Utterance], root: Path, processes: int) -> dict[str, AudioFacts]:
@@ -76,7 +79,7 @@ def add_reach(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the frame with, for each row, in how many splits its speaker, session, dialogue, audio and words occur.
 
     Missing where the row has none. Words are compared ignoring case and spacing. Audio is the same where the samples
-    are, and where one row is a channel of what another mixes.
+    are, and where two cuts of a recording share more than half of the shorter one, on one channel or with it mixed in.
     """
     words = frame["text"].map(lambda text: " ".join(text.casefold().split()), na_action="ignore")
     keys = {name: frame[name] for name in ("speaker", "session", "dialogue")} | {
@@ -84,11 +87,40 @@ def add_reach(frame: pd.DataFrame) -> pd.DataFrame:
         "text": words,
     }
     reach = {f"{name}_splits": frame["split"].groupby(key).transform("nunique") for name, key in keys.items()}
-    part = frame[frame["audio"].notna()].groupby(["audio", "start_s", "end_s"], dropna=False)
-    mixed = part["channel"].transform(lambda channel: channel.isna().any())
-    shared = part["split"].transform("nunique").where(mixed.astype(bool))
+    shared = frame["id"].isin(_shared_cuts(frame)).map({True: 2.0, False: 0.0}).where(frame["audio"].notna())
     reach["audio_splits"] = pd.concat([reach["audio_splits"], shared], axis=1).max(axis=1)
     return frame.assign(**reach)
+
+
+def _shared_cuts(frame: pd.DataFrame) -> set[str]:
+    """Return the ids of rows that share most of a cut with a row of another split."""
+    found: set[str] = set()
+    columns = ["audio", "start_s", "end_s", "channel", "split"]
+    cuts = frame[frame["audio"].notna()].fillna({"start_s": 0.0, "end_s": math.inf})
+    same = cuts.groupby(columns, dropna=False, sort=False)["id"].agg(list).reset_index()
+    in_several = same.groupby("audio")["split"].transform("nunique") > 1
+    for _, recording in same[in_several].groupby("audio", sort=False):
+        rows = recording.sort_values("start_s", kind="stable").to_dict("records")
+        for first, second in _overlapping(rows):
+            if first["split"] != second["split"] and _heard_in_both(first["channel"], second["channel"]):
+                found.update(first["id"], second["id"])
+    return found
+
+
+def _overlapping(rows: Sequence[_Cut]) -> Iterator[tuple[_Cut, _Cut]]:
+    """Yield the pairs of cuts, sorted by their start, that share more than half of the shorter one."""
+    for place, first in enumerate(rows):
+        for second in rows[place + 1 :]:
+            if second["start_s"] >= first["end_s"]:
+                break
+            shorter = min(cut["end_s"] - cut["start_s"] for cut in (first, second))
+            shared = min(first["end_s"], second["end_s"]) - second["start_s"]
+            if shared > shorter / 2 or math.isinf(shared):
+                yield first, second
+
+
+def _heard_in_both(channel: float, other: float) -> bool:
+    return math.isnan(channel) or math.isnan(other) or channel == other
 
 
 def groups(manifest: Manifest, kept: Sequence[Utterance], expected: Mapping[str, int]) -> pd.DataFrame:

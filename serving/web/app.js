@@ -52,10 +52,13 @@ $("drop").addEventListener("drop", (event) => {
   play(one.files[0]);
 });
 
+let key = ""; // the API key of this visit, asked for when the server wants one; never stored
+
 async function ask(form) {
   let response;
   try {
-    response = await fetch("predict", { method: "POST", body: form });
+    const headers = key ? { Authorization: `Bearer ${key}` } : {};
+    response = await fetch("predict", { method: "POST", body: form, headers });
   } catch {
     throw new Error("The server did not answer. Is it still running? Try again.");
   }
@@ -65,12 +68,21 @@ async function ask(form) {
   } catch {
     throw new Error(`The server answered ${response.status} without a reason. Its log may say more.`);
   }
+  if (response.status === 401) {
+    const given = window.prompt(`${answer.error}\n\nAPI key:`);
+    if (given) {
+      key = given.trim();
+      return ask(form);
+    }
+  }
   if (!response.ok) throw new Error(answer.error || `The server answered ${response.status}.`);
   return answer;
 }
 
 function show(answer) {
-  $("emotion").textContent = `${answer.emotion} (${percent(answer.probabilities[answer.emotion])})`;
+  $("emotion").textContent = answer.abstained
+    ? "Not sure enough to say"
+    : `${answer.emotion} (${percent(answer.probabilities[answer.emotion])})`;
   $("modalities").textContent = `Estimated from ${answer.modalities.map((name) => READ[name] || name).join(" and ")}.`;
   $("warnings").textContent = (answer.warnings || []).join(" ");
   const order = Object.keys(answer.probabilities).sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);

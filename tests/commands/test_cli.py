@@ -235,23 +235,6 @@ def test_promote_needs_a_passing_gate_or_a_reason(here: Path) -> None:
     assert models.champion_of(Workspace(here)).tag == "fake:9"
 
 
-def test_predict_gathers_files_globs_and_tables(here: Path) -> None:
-    for name in ("b.wav", "a.wav", "c.txt"):
-        (here / name).touch()
-    assert [s.name for s in predict.gather(["*.wav", "absent.wav"], None, None)] == ["a.wav", "b.wav", "absent.wav"]
-    assert predict.gather([], "hello", None) == [predict.Query("text", None, "hello")]
-    (here / "t.csv").write_text("audio,text\na.wav,hello\n,only words\n")
-    first, second = predict.gather([], None, here / "t.csv")
-    assert (first.audio, first.text) == (here / "a.wav", "hello")
-    assert (second.name, second.audio, second.text) == ("row 3", None, "only words")
-    for arguments in (([], None, None), (["*.wav"], "words", None), (["a.wav"], None, here / "t.csv")):
-        with pytest.raises(ParamsError):
-            predict.gather(*arguments)
-    (here / "u.csv").write_text("file\na.wav\n")
-    with pytest.raises(LsgmerError, match="needs a column audio or text, has file"):
-        predict.gather([], None, here / "u.csv")
-
-
 def test_predict_formats_keep_good_and_bad_rows() -> None:
     good = {
         "source": "a.wav",

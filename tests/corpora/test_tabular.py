@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from lsgmer.audio import decode, facts
-from lsgmer.commands.predict import read_table
+from lsgmer.commands.queries import TableSource, read_table
 from lsgmer.core.errors import LsgmerError
 from lsgmer.corpora.readers import read_corpus
 from lsgmer.corpora.tabular import read_rows
@@ -87,7 +87,7 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
     found = [{"id": u.id, "text": u.text, "emotion": u.emotion, "speaker": u.speaker} for u in reading.utterances]
     assert found == ROWS
     assert reading.rejected == ()
-    queries = read_table(path)
+    queries = read_table(TableSource(path))
     assert [(q.name, q.text, q.speaker, q.problem) for q in queries] == [
         (row["id"], row["text"], row["speaker"], None) for row in ROWS
     ]
@@ -193,7 +193,7 @@ def test_a_name_that_no_file_can_have_rejects_its_row(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(f"audio,emotion,speaker\n{'a' * 300}.wav,sad,S\n")
     with pytest.raises(LsgmerError, match="is no name of a file: File name too long"):
         read_corpus(params(columns={"audio": "audio"}), tmp_path)  # no row is left
-    assert "File name too long" in str(read_table(tmp_path / "t.csv")[0].problem)
+    assert "File name too long" in str(read_table(TableSource(tmp_path / "t.csv"))[0].problem)
 
 
 def test_nested_manifests_are_read_by_dotted_names(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_embedded_recordings_are_read_in_place(tmp_path: Path) -> None:
     known = audio_facts(reading.utterances, tmp_path, 1)
     assert [fact.decoded_frames for fact in known.values()] == [None if i == 3 else 8000 + i for i in range(70)]
     assert known["t.parquet#audio#4"].error == "missing: the table's cell holds no recording"
-    query = read_table(tmp_path / "t.parquet")[69]
+    query = read_table(TableSource(tmp_path / "t.parquet"))[69]
     assert len(decode(query.audio).samples) == 8069
     assert facts(tmp_path / "t.parquet#audio#71").error == "missing: the table's cell holds no recording"
     assert facts(tmp_path / "u.parquet#audio#1").error == "missing: there is no such table"
@@ -264,7 +264,7 @@ def test_paths_of_other_systems_are_found_and_noted(tmp_path: Path, name: str) -
     reading = read_corpus(params(columns={"audio": "audio"}), tmp_path)
     assert [u.audio for u in reading.utterances] == ["audio/Zażółć 1.WAV"]
     assert [note.rows for note in reading.notes] == ([] if name == "doubled" else [("row 2",)])
-    assert read_table(tmp_path / "t.csv")[0].audio == tmp_path / "audio" / "Zażółć 1.WAV"
+    assert read_table(TableSource(tmp_path / "t.csv"))[0].audio == tmp_path / "audio" / "Zażółć 1.WAV"
 
 
 def test_a_path_that_fits_nothing_or_several_files_names_the_nearest(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.support.tiny import save_pickled, save_processor, save_speech
 pytestmark = pytest.mark.timeout(400)
 
 
-def test_imported_encoders_are_served_and_a_replaced_one_is_noticed(tmp_path):
+def test_imported_encoders_are_served_and_a_replaced_one_is_noticed(golden, tmp_path):
     folders = {
         "hubert": save_pickled(tmp_path / "hubert"),
         "wav2vec2": save_processor(tmp_path / "wav2vec2"),
@@ -31,6 +31,7 @@ def test_imported_encoders_are_served_and_a_replaced_one_is_noticed(tmp_path):
             "features.audio=[{kind: transformers, source: encoders/hubert, layers: [1, 3]}, "
             "{kind: transformers, source: ../imported, layer: 2}]",
         ),
+        like=golden[0],
     )
     import_encoder(str(folders["hubert"]), project.root / "encoders" / "hubert", None)
     import_encoder(str(folders["wav2vec2"]), tmp_path / "imported", None)

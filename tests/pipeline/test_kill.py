@@ -30,14 +30,22 @@ def kill_when(project: Project, stage: str, victim: str, trace: str) -> str:
     return output
 
 
-def test_killed_runs_resume_to_the_same_bytes(golden, tmp_path):
-    project = make_project(tmp_path / "project")
-    killed = [
-        kill_when(project, "lsgmer.stages.features", "lsgmer.stages.features", "features/*/*"),
-        kill_when(project, "lsgmer.stages.features", "flows.pipeline", "features/*/*"),
-        kill_when(project, "lsgmer.stages.train", "lsgmer.stages.train", "fit-audio-text/*.safetensors"),
-        kill_when(project, "lsgmer.stages.train", "flows.pipeline", "fit-audio-text/*.safetensors"),
-    ]
+FEATURES = ("lsgmer.stages.features", "features/*/*")
+TRAIN = ("lsgmer.stages.train", "fit-audio-text/*.safetensors")
+FLOW = "flows.pipeline"
+
+
+@pytest.mark.parametrize(
+    "kills",
+    [
+        [(FEATURES, FEATURES[0]), (TRAIN, FLOW)],
+        pytest.param([(FEATURES, FLOW), (TRAIN, TRAIN[0])], marks=pytest.mark.slow),
+    ],
+    ids=["the features' process, then the flow", "the flow, then the training process"],
+)
+def test_killed_runs_resume_to_the_same_bytes(golden, tmp_path, kills):
+    project = make_project(tmp_path / "project", like=golden[0])
+    killed = [kill_when(project, stage, victim, trace) for (stage, trace), victim in kills]
     assert wait_for(lambda: not processes_in(project.root), 15), processes_in(project.root)
     done = project.lsgmer("run")
     assert done.code == 0, [*killed, done.output]

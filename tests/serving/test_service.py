@@ -121,7 +121,7 @@ def test_words_are_words_whatever_they_look_like(served: Served, offline: Predic
     answer = served.post(data={"text": words})
     assert answer.status_code == 200, answer.text
     expected = offline.predict([Input(text=words)])[0].probabilities
-    assert answer.json()["probabilities"] == pytest.approx(expected, abs=1e-12)
+    assert answer.json()["probabilities"] == pytest.approx(expected, abs=1e-6)  # batched with others
     assert served.post(json={"text": words}).json()["probabilities"] == answer.json()["probabilities"]
 
 
@@ -195,7 +195,7 @@ def test_requests_at_the_same_time_get_each_their_own_answer(served: Served, off
     for text, answer in zip(texts, answers, strict=True):
         assert answer.json()["request_id"] == text[-2:].strip()
         expected = offline.predict([Input(text=text)])[0].probabilities
-        assert answer.json()["probabilities"] == pytest.approx(expected, abs=1e-12)
+        assert answer.json()["probabilities"] == pytest.approx(expected, abs=1e-6)  # batched with others
 
 
 def test_the_card_and_the_page_are_served(served: Served) -> None:

@@ -119,6 +119,15 @@ def test_the_embedded_lock_holds_what_lies_upstream_and_nothing_else(packaged: P
     assert dump_yaml(upstream(lock, "package")) == (source_of(packaged) / "papers" / "dvc.lock").read_bytes()
 
 
+def test_the_card_carries_the_channel_that_the_corpus_was_read_by(workspace: Workspace) -> None:
+    params = load_params(ROOT / "params.yaml").package
+    assert collect(workspace, params, None).card.channel is None
+    lock = YAML(typ="safe", pure=True).load(workspace.lock.read_text())
+    lock["stages"]["validate"]["params"]["params.yaml"]["corpus"] = {"channel": "right"}
+    workspace.lock.write_bytes(dump_yaml(lock))
+    assert collect(workspace, params, None).card.channel == 1
+
+
 def test_the_bundle_opens_and_a_changed_byte_of_code_weights_or_card_does_not(
     packaged: Packaged, tmp_path: Path
 ) -> None:

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 # The gate's floors are off: with 16 test utterances they would be a coin toss.
 GOLDEN = (
     "sample.utterances={train: 32, valid: 12, test: 16}",
-    "train.epochs=16",
-    "train.patience=16",
+    "train.epochs=10",
+    "train.patience=10",
     "train.finetune={audio: none, text: last_1}",
     "model.width=32",
     "evaluate.bootstrap=200",
@@ -101,14 +101,19 @@ class Project:
         return {path: md5 for path, md5 in outs.items() if path not in UNCACHED}
 
 
-def make_project(root: Path, overrides: Sequence[str] = GOLDEN) -> Project:
-    """Copy what git would commit of this project to `root`, and commit it there with `overrides` in params.yaml."""
+def make_project(root: Path, overrides: Sequence[str] = GOLDEN, like: Project | None = None) -> Project:
+    """Copy what git would commit of this project to `root`, and commit it there with `overrides` in params.yaml.
+
+    With the Prefect database of `like` the first flow starts sooner: making one takes a quarter of a minute.
+    """
     for name in sources():
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
     subprocess.run(["git", "init", "-q", str(root)], check=True, capture_output=True)
     project = Project(root)
+    if like:
+        shutil.copytree(like.root / ".prefect", root / ".prefect")
     project.change_params(*overrides)
     project.commit()
     return project

@@ -26,6 +26,7 @@ from lsgmer.stages import manifest, validate
 from lsgmer.validation.checker import Checker
 from lsgmer.validation.rules import Rule, group_rules, kept_rules, row_rules
 from tests.support import meld_release
+from tests.support.faults import FAULTS
 from tests.support.synthetic import ROOT, small_params
 
 LABELS = ("angry", "happy", "neutral", "sad")
@@ -165,6 +166,28 @@ def test_the_rest_goes_on_and_every_row_is_accounted_for(spoilt):
     assert report["passed"]
     assert not broken(report, "critical")
     assert finding(report, "rejected_share")["unexpected"] == 11
+
+
+@pytest.fixture(scope="module")
+def meaningless(tmp_path_factory):
+    """A corpus with every recording from which no emotion follows; 36 sound rows beside them."""
+    made = Corpus(tmp_path_factory.mktemp("meaningless"))
+    for place, (name, (content, _)) in enumerate(FAULTS.items()):
+        made.path(f"fault-{place}", "wav").write_bytes(content)
+        made.rows[name] = made.rows["u00"] | {"id": name, "audio": f"audio/fault-{place}.wav", "text": name}
+    return made, made.validate()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_recording_that_serving_refuses_is_put_aside_with_the_same_reason(meaningless, name):
+    made, _ = meaningless
+    assert FAULTS[name][1] in made.quarantine()[name]
+
+
+def test_only_the_meaningless_are_put_aside(meaningless):
+    made, report = meaningless
+    assert made.quarantine().keys() == FAULTS.keys()
+    assert report["summary"]["kept"] == 36
 
 
 def test_an_unknown_label_is_rejected_by_the_table(spoilt):

@@ -118,17 +118,24 @@ def test_a_worker_that_dies_is_explained(clips, monkeypatch):
         audio_facts(made, root, 2)
 
 
-def test_a_channel_and_the_mix_that_holds_it_are_the_same_audio():
+def test_a_channel_and_the_mix_that_holds_it_and_cuts_that_share_most_are_the_same_audio():
     made = [
         utterance("whole", audio="a.wav"),
         utterance("left", audio="a.wav", channel=0, split="test"),
         utterance("apart-0", audio="b.wav", channel=0),
         utterance("apart-1", audio="b.wav", channel=1, split="test"),
         utterance("early", audio="c.wav", end_s=1.0),
-        utterance("late", audio="c.wav", start_s=1.0, channel=0, split="test"),
+        utterance("late", audio="c.wav", start_s=0.9, channel=0, split="test"),
+        utterance("most", audio="d.wav", start_s=1.0, end_s=3.0),
+        utterance("of-it", audio="d.wav", start_s=0.0, end_s=2.1, split="test"),
+        utterance("inside", audio="d.wav", start_s=2.5, end_s=2.6, split="valid"),
+        utterance("alone", audio="d.wav", start_s=5.0, split="valid"),
         utterance("wordless"),
     ]
     sounds = {u.id: AudioFacts(sha256=u.id) for u in made if u.audio}
     found = add_reach(to_frame(made, sounds)).set_index("id")["audio_splits"]
-    assert found.dropna().to_dict() == {"whole": 2, "left": 2, "apart-0": 1, "apart-1": 1, "early": 1, "late": 1}
+    alone = ("apart-0", "apart-1", "early", "late", "alone")
+    assert found.dropna().to_dict() == dict.fromkeys(("whole", "left", "most", "of-it", "inside"), 2) | dict.fromkeys(
+        alone, 1
+    )
     assert add_reach(to_frame(made[-1:], {}))["audio_splits"].isna().all()

@@ -1,0 +1,84 @@
+"""The limits and switches of the running service: each is an environment variable LSGMER_NAME, with a sane default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+
+from lsgmer.core.errors import ParamsError
+from lsgmer.core.records import first_problem
+
+PREFIX = "LSGMER_SERVICE_"
+
+
+class ServiceSettings(BaseModel):
+    """What one service process accepts. `lsgmer serve --set NAME=VALUE` sets the variable LSGMER_SERVICE_NAME."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_upload_mib: PositiveFloat = Field(25.0, description="body of a request, declared or streamed: 413")
+    max_body_mib: PositiveFloat = Field(256.0, description="bodies of all requests in progress together: 503")
+    max_audio_s: PositiveFloat = Field(60.0, description="seconds of a recording: 422")
+    max_channels: PositiveInt = Field(8, description="channels of a recording: 422")
+    max_sample_rate: PositiveInt = Field(192_000, description="Hz of a recording: 422")
+    max_text_characters: PositiveInt = Field(10_000, description="characters of a text: 413")
+    max_previous: NonNegativeInt = Field(32, description="earlier utterances of a request: 413")
+    max_items: PositiveInt = Field(32, description="items of POST /predict_batch: 413")
+    max_requests: PositiveInt = Field(64, description="requests in progress: 503 with Retry-After")
+    max_waiting: PositiveInt = Field(256, description="utterances that wait for the model: 503 with Retry-After")
+    requests_per_minute: NonNegativeInt = Field(0, description="of one key (or one address): 429; 0: any number")
+    batch_items: PositiveInt = Field(8, description="utterances that are predicted together at most")
+    body_s: PositiveFloat = Field(30.0, description="seconds in which a body must arrive: 408")
+    decode_s: PositiveFloat = Field(10.0, description="seconds that decoding a recording may take: 422")
+    answer_s: PositiveFloat = Field(60.0, description="seconds that an answer may take: 504")
+    abstain: bool = Field(False, description="give no emotion where the model is less sure than its card demands")
+    keys: Path | None = Field(None, description="file of API keys; without one only this machine is answered")
+    log: Path | None = Field(None, description="folder of the prediction log; without one nothing is logged")
+    log_sync: bool = Field(False, description="wait for the disk at each line of the log: it survives a power failure")
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest body of a request, in bytes."""
+        return int(self.max_upload_mib * 2**20)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest sum of the bodies that are held at once, in bytes."""
+        return int(self.max_body_mib * 2**20)
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> ServiceSettings:
+    """Return the settings in `environment`. Raises ParamsError, naming the variable, for a bad value or name."""
+    given = {
+        name.removeprefix(PREFIX).lower(): value or None  # an empty variable switches a file off
+        for name, value in environment.items()
+        if name.startswith(PREFIX)
+    }
+    try:
+        return ServiceSettings.model_validate(given)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        known = "" if name in ServiceSettings.model_fields else f"; known are {', '.join(ServiceSettings.model_fields)}"
+        raise ParamsError(f"{PREFIX}{name.upper()}: {first_problem(error)}{known}") from None
+
+
+def as_environment(assignments: Iterable[str]) -> dict[str, str]:
+    """Return NAME=VALUE pairs as environment variables, after checking them. Raises ParamsError."""
+    found: dict[str, str] = {}
+    for assignment in assignments:
+        name, sign, value = assignment.partition("=")
+        if not sign:
+            raise ParamsError(f"--set {assignment}: write NAME=VALUE, as in --set max_audio_s=30")
+        found[PREFIX + name.strip().upper()] = value.strip()
+    read_settings(found)
+    return found
+
+
+def table() -> str:
+    """Return every setting with its default and what it bounds, one a line."""
+    rows = [(name, str(field.default), field.description or "") for name, field in ServiceSettings.model_fields.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    return "\n".join(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {said}" for name, value, said in rows)

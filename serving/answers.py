@@ -1,0 +1,182 @@
+"""From the fields of a request to its answer: decode, predict among what waits, log, and only then answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from lsgmer.audio import AudioError, OutOfLimits, Waveform, channel_to_read, decode, form
+from lsgmer.core.device import cores
+from lsgmer.core.errors import LsgmerError
+from lsgmer.inference.prediction import Prediction
+from lsgmer.inference.predictor import Input, Predictor
+from lsgmer.inference.speakers import SpeakerLevels
+from lsgmer.model.train_card import Abstention
+from lsgmer.service.entries import FeedbackEntry, Inputs, Output, PredictionEntry
+from lsgmer.service.log_report import find
+from lsgmer.service.prediction_log import PredictionLog
+from lsgmer.service.settings import ServiceSettings
+from serving.batches import Batches, Busy, Closed
+from serving.form import Fields
+from serving.guard import Asked, Refusal
+
+WARM_UP = "one two three"
+
+
+class Answers:
+    """Answers utterances with a model: decoding in threads, predicting in batches, and a line in the log for each."""
+
+    def __init__(self, predictor: Predictor, levels: SpeakerLevels, settings: ServiceSettings) -> None:
+        self.predictor, self.levels, self.settings = predictor, levels, settings
+        self.labels = predictor.card.labels.names
+        self.log = PredictionLog(settings.log, sync=settings.log_sync) if settings.log else None
+        self._decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
+        if "text" in predictor.modalities:  # the first prediction is slow: a service that is ready has made it
+            predictor.predict([Input(text=WARM_UP)])
+        self._batches = Batches(self._predict, settings.batch_items, settings.max_waiting)
+
+    def close(self) -> None:
+        """Finish what was taken, and close the log."""
+        self._batches.close()
+        self._decoders.shutdown(cancel_futures=True)
+        if self.log:
+            self.log.close()
+
+    async def answer(
+        self, given: Sequence[Fields | Refusal], asked: Asked, route: str
+    ) -> list[dict[str, Any] | Refusal]:
+        """Return, for each utterance, the answer or the refusal; each is in the log when this returns."""
+        prepared = await asyncio.gather(*(self._prepared(fields) for fields in given))
+        ready = [(i, item) for i, (item, _) in enumerate(prepared) if not isinstance(item, Refusal)]
+        found: list[Prediction | Refusal] = [
+            item if isinstance(item, Refusal) else Refusal(500, "not predicted") for item, _ in prepared
+        ]
+        try:
+            predictions = await self._batches.predict([item for _, item in ready])
+        except Busy:
+            most = self.settings.max_waiting
+            raise Refusal(503, f"too many utterances wait, at most {most} may (max_waiting); try again", True) from None
+        except Closed:
+            raise Refusal(503, "the service is stopping; ask again, it may be back", True) from None
+        for (i, _), prediction in zip(ready, predictions, strict=True):
+            found[i] = _refused(prediction) if isinstance(prediction, LsgmerError) else self._sure(prediction)
+        answers: list[dict[str, Any] | Refusal] = []
+        for i, (answer, (_, inputs)) in enumerate(zip(found, prepared, strict=True)):
+            name = asked.request_id if route == "/predict" else f"{asked.request_id}/{i}"
+            await self._log(name, route, asked, inputs, answer)
+            if isinstance(answer, Refusal):
+                answers.append(answer)
+            else:
+                answers.append({**answer.model_dump(mode="json"), "request_id": name})
+        return answers
+
+    async def _prepared(self, fields: Fields | Refusal) -> tuple[Input | Refusal, Inputs]:
+        """Return the decoded input or why there is none, and what the log keeps of it."""
+        if isinstance(fields, Refusal):
+            return fields, Inputs()
+        inputs = Inputs()
+        try:
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(self._decoders, self._decoded, fields)
+            inputs, item = await asyncio.wait_for(work, self.settings.decode_s)
+        except TimeoutError:
+            return Refusal(422, f"audio: decoding took longer than {self.settings.decode_s:g} s (decode_s)"), inputs
+        return item, inputs
+
+    def _decoded(self, fields: Fields) -> tuple[Inputs, Input | Refusal]:
+        inputs = Inputs()
+        if self.log is not None:
+            lines = [(line.text, line.same_speaker) for line in fields.previous]
+            inputs = self.log.inputs(fields.audio, fields.text, lines, fields.channel, fields.speaker is not None)
+        try:
+            usual = self.predictor.channel
+            wave = None if fields.audio is None else read_waveform(fields.audio, fields.channel, usual, self.settings)
+        except Refusal as refusal:
+            return inputs, refusal
+        return inputs, Input(audio=wave, text=fields.text, previous=fields.previous, speaker=fields.speaker)
+
+    def _predict(self, items: Sequence[Input]) -> list[Prediction]:
+        return self.predictor.predict(items, batch_size=self.settings.batch_items, levels=self.levels)
+
+    def _sure(self, prediction: Prediction) -> Prediction:
+        """Return the prediction, without its emotion where the model is less sure than its card demands."""
+        abstention: Abstention | None = self.predictor.card.abstention
+        if not self.settings.abstain or abstention is None:
+            return prediction
+        if max(prediction.probabilities.values()) >= abstention.threshold:
+            return prediction
+        return prediction.model_copy(update={"emotion": None, "abstained": True})
+
+    async def _log(self, name: str, route: str, asked: Asked, inputs: Inputs, answer: Prediction | Refusal) -> None:
+        output, warnings, status = None, 0, 200
+        if isinstance(answer, Refusal):
+            status = answer.status
+        else:
+            warnings = len(answer.warnings)
+            output = Output(
+                emotion=answer.emotion,
+                probabilities=answer.probabilities,
+                consistency=answer.consistency,
+                abstained=answer.abstained,
+            )
+        entry = PredictionEntry(
+            request_id=name,
+            route=route,
+            status=status,
+            inputs=inputs,
+            output=output,
+            warnings=warnings,
+            latency_ms=1000 * (time.perf_counter() - asked.started),
+            model_version=self.predictor.version,
+            key=asked.key,
+        )
+        await self._append(entry)
+
+    async def _append(self, entry: PredictionEntry | FeedbackEntry) -> None:
+        """Append to the log before anybody is answered. Raises Refusal when that fails: nothing goes out unlogged."""
+        if self.log is None:
+            return
+        try:
+            if self.settings.log_sync:
+                await asyncio.to_thread(self.log.append, entry)
+            else:
+                self.log.append(entry)  # some tens of microseconds
+        except LsgmerError as error:
+            raise Refusal(503, f"the answer could not be logged, so it is not given: {error}", retry=True) from error
+
+    async def feedback(self, about: str, label: str, asked: Asked) -> None:
+        """Log that `label` is right for the answer `about`. Raises Refusal where there is no log, or no such answer."""
+        if self.log is None:
+            raise Refusal(409, "no answers are logged here, so there is none to comment on; set LSGMER_SERVICE_LOG")
+        if label not in self.labels:
+            raise Refusal(400, f"label: not one of {', '.join(self.labels)}")
+        lines = await asyncio.to_thread(find, self.log.folder, about)
+        if not any(line.content.get("kind") == "prediction" for line in lines):
+            raise Refusal(404, "request_id: no answer with this id is in the log")
+        await self._append(FeedbackEntry(request_id=about, label=label, key=asked.key))
+
+
+def _refused(error: LsgmerError) -> Refusal:
+    return Refusal(422 if isinstance(error, OutOfLimits) else 400, str(error))
+
+
+def read_waveform(content: bytes, channel: int | None, usual: int | None, most: ServiceSettings) -> Waveform:
+    """Decode an uploaded file: `channel` of it, or the `usual` one of several, or all, mixed.
+
+    Raises Refusal when it is not audio, too long, would take too much memory, or has no such channel.
+
+    The header is read first: a few MB of compressed silence can decode to many GB.
+    """
+    if not content:
+        raise Refusal(400, "audio: the file is empty")
+    try:
+        rate, channels = form(content)
+        if channels > most.max_channels or not 0 < rate <= most.max_sample_rate:
+            limits = f"{most.max_channels} channels (max_channels) at {most.max_sample_rate} Hz (max_sample_rate)"
+            raise Refusal(422, f"audio: {channels} channels at {rate} Hz; at most {limits} are read")
+        return decode(content, channel=channel_to_read(content, channel, usual), limit_s=most.max_audio_s)
+    except AudioError as error:
+        raise Refusal(422 if error.readable else 400, str(error)) from error  # "audio: ..."
