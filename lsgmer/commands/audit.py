@@ -69,7 +69,8 @@ def _lines(folder: Path, request_id: str, no_package: LsgmerError) -> tuple[Foun
     except LogError:
         raise no_package from None
     if not found:
-        raise LsgmerError(f"{no_package}; and no request has that id in the log {folder}")
+        broken = ", which is broken: see `lsgmer audit log`" if verify(folder).broken else ""
+        raise LsgmerError(f"{no_package}; and no request has that id in the log {folder}{broken}")
     return found
 
 
@@ -113,7 +114,7 @@ def _fields(content: dict[str, object]) -> list[str]:
         inner = value.items() if name in ("inputs", "output") and isinstance(value, dict) else ()
         rows += [(f"{name}.{key}", part) for key, part in inner] or [(name, value)]
     kept = [(name, value) for name, value in rows if value is not None and name not in ("request_id", "previous")]
-    width = max(len(name) for name, _ in kept)
+    width = max((len(name) for name, _ in kept), default=0)
     return [f"    {name:<{width}}  {json.dumps(value, ensure_ascii=False)}" for name, value in kept]
 
 

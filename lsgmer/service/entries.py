@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from lsgmer.core.records import Record
 
@@ -29,8 +29,8 @@ class Output(Record):
     """What was answered. `abstained`: the service gave no emotion, because the model was not sure enough."""
 
     emotion: str | None
-    probabilities: dict[str, float]
-    consistency: float
+    probabilities: dict[str, FiniteFloat]
+    consistency: FiniteFloat
     abstained: bool = False
 
 
@@ -44,7 +44,7 @@ class PredictionEntry(Record):
     inputs: Inputs
     output: Output | None = None
     warnings: int = 0
-    latency_ms: float
+    latency_ms: FiniteFloat
     model_version: Name
     key: Name | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from lsgmer.core.records import Record
 from lsgmer.service.locking import locked
 from lsgmer.service.log_format import HEAD, HEAD_BYTES, MOST_BYTES, Head, Line, LogError, log_name, log_numbers, unseal
 
+BLOCK_BYTES = 2**22  # searched at once
 Reason = Literal["changed", "removed", "swapped", "torn", "missing"]
 
 
@@ -55,7 +57,8 @@ class LogReport(Record):
         """Return the report for people, the first broken line at its end."""
         shown = [("lines", f"{self.lines} verified, in {self.files} file(s)"), ("kinds", _counts(self.kinds))]
         shown += [("times", f"{self.first} to {self.last}"), ("models", _counts(self.models))]
-        shown += [("head", f"{self.seq} {self.hash}: noted elsewhere, it proves every line up to it")]
+        note = "noted elsewhere, it proves every line up to it"
+        shown.append(("head" if self.broken is None else "last good", f"line {self.seq}, {self.hash}: {note}"))
         if self.set_aside:
             shown.append(("set aside", f"{', '.join(self.set_aside)}: parts of lines that were never acknowledged"))
         lines = [f"prediction log {self.folder}", *(f"  {name:<9}  {text}" for name, text in shown)]
@@ -163,17 +166,33 @@ def verify(folder: Path) -> LogReport:
 def find(folder: Path, request_id: str) -> tuple[Found, ...]:
     """Return every line about the request, oldest first; callers may choose ids, so several requests can share one.
 
-    The lines are as they are on disk: `verify` says whether to trust them. Raises LogError when there is no log.
+    The lines are as they are on disk, changed ones included: `verify` says whether to trust them. Raises LogError when
+    there is no log.
     """
-    wanted, found = request_id.encode(), []
-    for raw in _Snapshot.take(folder).lines():
-        if raw.bytes is None or wanted not in raw.bytes:
-            continue
-        line = unseal(raw.bytes)
-        if line is not None and line.content.get("request_id") == request_id:
-            content = {**line.content, "hash": line.hash}
-            found.append(Found(file=log_name(raw.file), line=raw.number, content=content))
+    wanted = json.dumps(request_id, ensure_ascii=False)[1:-1].encode(errors="backslashreplace")
+    found = []
+    for number, size in sorted(_Snapshot.take(folder).sizes.items()):
+        for place, raw in _mentions(folder / log_name(number), size, wanted):
+            try:
+                content = json.loads(raw)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(content, dict) and content.get("request_id") == request_id:
+                found.append(Found(file=log_name(number), line=place, content=content))
     return tuple(found)
+
+
+def _mentions(path: Path, size: int, wanted: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield number and bytes of the lines that hold `wanted`; blocks without it are only counted, which is fast."""
+    number, rest = 1, b""
+    with path.open("rb") as file:
+        while block := file.read(min(BLOCK_BYTES, size - file.tell())):
+            lines, end, rest = (rest + block).rpartition(b"\n")
+            if wanted in lines:
+                yield from ((i, line) for i, line in enumerate(lines.split(b"\n"), start=number) if wanted in line)
+            number += lines.count(b"\n") + len(end)
+    if wanted in rest:
+        yield number, rest
 
 
 def _follow(log: _Snapshot, tally: _Tally) -> tuple[Break | None, Head]:

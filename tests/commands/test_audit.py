@@ -106,6 +106,17 @@ def test_a_request_of_a_broken_log_or_model_exits_with_5(log, here, verified, ca
     assert "broken at log-000001.jsonl, line 2" in capsys.readouterr().out
 
 
+def test_a_changed_line_is_still_shown(log, verified, capsys):
+    change(log, b'"emotion":"sad"', b'"emotion":"mad"')
+    assert audit("r0", False, None) == ExitCode.BROKEN
+    output = capsys.readouterr().out
+    assert '"mad"' in output
+    assert "broken at log-000001.jsonl, line 2: changed" in output
+    change(log, b'"request_id":"r0"', b'"request_id":"r7"')
+    with pytest.raises(LsgmerError, match=r"no request has that id in the log .*, which is broken"):
+        audit("r0", False, None)
+
+
 def test_a_request_whose_model_is_broken_exits_with_5(log, here, capsys):
     add_bento(here, "1")  # whose model card is an empty object
     assert audit("r1", False, None) == ExitCode.BROKEN

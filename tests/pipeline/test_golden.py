@@ -24,6 +24,8 @@ from lsgmer.registry.audit import LINKS, audit
 from lsgmer.registry.champions import bento_source
 from lsgmer.registry.champions import read as champion_of
 from lsgmer.registry.model_card import PackageRecord
+from lsgmer.service.prediction_log import PredictionLog
+from tests.support.logs import entry
 from tests.support.project import Project, processes_in
 
 pytestmark = pytest.mark.timeout(400)
@@ -165,6 +167,22 @@ def test_a_broken_audit_exits_with_5(golden, workspace, record):
         gate.write_bytes(whole)
     assert done.code == 5
     assert "broken" in done.output
+
+
+def test_a_logged_answer_is_followed_to_the_raw_data(golden, workspace, record):
+    PredictionLog(workspace.predictions).append(entry("request-1", model=record.tag))
+    try:
+        done = golden[0].lsgmer("audit", "request-1", "--json")
+        assert done.code == 0, done.output
+        (model,) = json.loads(done.output)["models"]
+        assert {link["name"]: link["status"] for link in model["links"]} == dict.fromkeys(LINKS, "verified")
+        file = workspace.predictions / "log-000001.jsonl"
+        file.write_bytes(file.read_bytes().replace(b'"emotion":"sad"', b'"emotion":"mad"'))
+        for target in ("request-1", "log"):
+            done = golden[0].lsgmer("audit", target)
+            assert (done.code, "broken at log-000001.jsonl, line 2: changed" in done.output) == (5, True), done.output
+    finally:
+        shutil.rmtree(workspace.predictions)
 
 
 def test_the_cache_answers_for_what_the_workspace_lost(workspace, record):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from lsgmer.service import log_report
 from lsgmer.service.entries import EventEntry, FeedbackEntry
-from lsgmer.service.log_format import HEAD, LogError, seal, unseal
+from lsgmer.service.log_format import HEAD, LogError, log_name, log_numbers, seal, unseal
 from lsgmer.service.log_report import LogReport, find, verify
 from lsgmer.service.prediction_log import PredictionLog
 from tests.support.logs import MODEL, entry, lines_of
@@ -164,6 +165,23 @@ def test_find_returns_every_line_of_a_request_and_no_other(tmp_path):
     for found in (first, second):
         assert found.content["hash"] in by_place[found.file, found.line].decode()
     assert find(tmp_path, "r") == find(tmp_path, "absent") == ()
+
+
+@pytest.mark.parametrize("block", [64, 1000, 5000])
+def test_find_numbers_lines_whatever_the_size_of_its_blocks(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(log_report, "BLOCK_BYTES", block)
+    log = PredictionLog(tmp_path / "log", max_bytes=6000)
+    ids = [*(f"r{i}" for i in range(30)), 'a "quoted" id', "größer"]
+    for name in ids:
+        log.append(entry(name))
+    with (log.folder / log_name(max(log_numbers(log.folder)))).open("ab") as file:
+        file.write(b'{"request_id":"cut off"')
+    numbers = {(name, i): line for name, i, line in lines_of(log.folder)}
+    for name in ids:
+        (found,) = find(log.folder, name)
+        assert unseal(numbers[found.file, found.line]).content["request_id"] == name
+    for name in ("", "cut off", "r", "\udc80"):
+        assert find(log.folder, name) == ()
 
 
 def test_no_log_is_an_error_that_says_so(tmp_path):
