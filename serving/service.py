@@ -64,7 +64,7 @@ async def forget(request: Request) -> Response:
     levels: SpeakerLevels = request.app.state.levels
     if levels.delete(request.path_params["name"]):
         return Response(status_code=204)
-    return JSONResponse({"error": "no audio level is kept for this speaker"}, status_code=404)
+    raise Refusal(404, "no audio level is kept for this speaker")
 
 
 def demand_own_code(root: Path) -> None:
