@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from lsgmer.core.sections import CorpusFolder, Part, Section, Sections, SeededParams, Share
 
-# The names of evaluation/perturbations.py, here so that the gate does not depend on what reads audio.
+# The names of features/perturbations.py, here so that the gate does not depend on what reads audio.
 PERTURBATIONS = (
     "gain_down_12_db",
     "gain_up_6_db",

@@ -11,9 +11,9 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.records import Modality
 from lsgmer.evaluation.params import EvaluationSections
-from lsgmer.evaluation.perturbations import AUDIO, TEXT, AudioChange, TextChange
 from lsgmer.evaluation.raw import RawReader, with_audio, with_text
 from lsgmer.evaluation.records import Robustness
+from lsgmer.features.perturbations import AUDIO, TEXT, AudioChange, TextChange
 from lsgmer.inference.predictor import Input, Predictor
 from lsgmer.manifests.utterance import Utterance
 from lsgmer.manifests.validated import ValidatedManifest

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lsgmer.audio import Waveform
 from lsgmer.evaluation.params import PERTURBATIONS
-from lsgmer.evaluation.perturbations import AUDIO, TEXT, WORD_ERRORS, pink_noise
+from lsgmer.features.perturbations import AUDIO, TEXT, WORD_ERRORS, pink_noise
 
 RATE = 16_000
 
