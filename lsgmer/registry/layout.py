@@ -11,3 +11,4 @@ PAPERS = "papers"
 MODEL_CARD = f"{PAPERS}/model_card.json"
 PACKAGE_SOURCE = f"{PAPERS}/package_source.json"
 PROFILE = f"{PAPERS}/profile.json"
+REQUIREMENTS = "requirements.txt"  # what to install to serve it, with hashes

@@ -24,10 +24,11 @@ from lsgmer.core.text import markdown_table, number_text
 from lsgmer.model.train_card import CARD, ENCODERS, WEIGHTS, load_card
 from lsgmer.registry.bento import PackageSource, code_to_serve, served_files, version_of
 from lsgmer.registry.champions import bento_folder, history
-from lsgmer.registry.layout import MODEL, MODEL_CARD, MODEL_WEIGHTS, PACKAGE_SOURCE, PAPERS
+from lsgmer.registry.layout import MODEL, MODEL_CARD, MODEL_WEIGHTS, PACKAGE_SOURCE, PAPERS, REQUIREMENTS
 from lsgmer.registry.model_card import Forced, ModelCard, PackageRecord
 from lsgmer.registry.papers import Papers, collect
 from lsgmer.registry.params import PackageParams
+from lsgmer.registry.requirements import needed
 from lsgmer.registry.trial import ask
 
 LEFTOVER_S = 3600.0
@@ -112,6 +113,8 @@ def _stage(workspace: Workspace, papers: Papers, stage: Path) -> str:
         (stage / PAPERS / name).write_bytes(content)
     (stage / PAPERS / "LICENSES.txt").write_text(_licenses(papers.card), encoding="utf-8")
     (stage / "README.md").write_text(_readme(papers.card), encoding="utf-8")
+    requirements = needed(workspace.root, [*RUNTIME, "bentoml", *encoder_packages(papers.card)])
+    (stage / REQUIREMENTS).write_text(requirements, encoding="utf-8")
     served = served_files(stage)
     card_sha256 = file_sha256(stage / MODEL_CARD)
     version = version_of(file_sha256(stage / MODEL_WEIGHTS), card_sha256, served)
@@ -160,6 +163,7 @@ def _build(workspace: Workspace, stage: Path, tag: str, card: ModelCard) -> None
     done = subprocess.run(command, cwd=stage, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise PackagingRefused(f"{tag}: bentoml build failed:\n{(done.stderr or done.stdout)[-2000:]}")
+    bento_folder(workspace, tag).chmod(0o755)  # BentoML leaves it to its owner; a server runs as somebody else
 
 
 def encoder_packages(card: ModelCard) -> list[str]:
@@ -225,6 +229,10 @@ def _readme(card: ModelCard) -> str:
             markdown_table(("Model", "n", "accuracy", "balanced accuracy", "macro F1"), rows),
             "",
             f"Everything else: {PAPERS}/model_card.json, which the server shows at /card.",
+            "",
+            "To serve it elsewhere, from a copy of the folder with bento.yaml, here BENTO, and an empty environment of "
+            f"Python 3.11 or 3.12: `pip install --no-deps --require-hashes -r BENTO/src/{REQUIREMENTS}`, then "
+            "`python -m bentoml serve BENTO`.",
             "",
         ]
     )

@@ -11,12 +11,14 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from lsgmer.core.errors import ExitCode, LsgmerError, PackagingRefused
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace
 from lsgmer.core.records import SIDE_BY_SIDE, EncoderSpec
+from lsgmer.core.sections import read_yaml
 from lsgmer.encoders.build import build_audio, load_encoder
 from lsgmer.encoders.moonshine import PACKAGED as MOONSHINE
 from lsgmer.encoders.params import AudioEncoderParams
@@ -24,8 +26,10 @@ from lsgmer.evaluation.records import RuleResult
 from lsgmer.params import load_params
 from lsgmer.registry.bento import Bundle, code_to_serve, served_files
 from lsgmer.registry.champions import bento_folder, log_path, promote
+from lsgmer.registry.layout import REQUIREMENTS
 from lsgmer.registry.model_card import Forced, ModelCard, PackageRecord
 from lsgmer.registry.papers import collect, dump_yaml, params_of, upstream
+from lsgmer.registry.requirements import LOCK, read_pins
 from lsgmer.stages.package import (
     ENCODER_PACKAGES,
     RUNTIME,
@@ -143,10 +147,20 @@ def test_the_bundle_opens_and_a_changed_byte_of_code_weights_or_card_does_not(
         Bundle.open(tmp_path)
 
 
-def test_the_same_inputs_give_the_same_tag_and_a_broken_bento_is_built_again(
+def content_of(bento: Path) -> dict[str, str]:
+    """The hash of every file in a Bento; bento.yaml without the time at which it was built."""
+    files = [p for p in sorted(bento.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
+    lines = (bento / "bento.yaml").read_text().splitlines()
+    timeless = "\n".join(line for line in lines if not line.startswith("creation_time:"))
+    assert len(lines) == len(timeless.splitlines()) + 1
+    return {**{p.relative_to(bento).as_posix(): file_sha256(p) for p in files}, "bento.yaml": timeless}
+
+
+def test_the_same_inputs_give_the_same_bento_and_a_broken_one_is_built_again(
     packaged: Packaged, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     params = load_params(workspace.params).package
+    first = content_of(source_of(packaged).parent)
     assert build(workspace, params) == packaged[1]
     assert "in the store already" in capsys.readouterr().out
     license_note = source_of(packaged) / "papers" / "LICENSES.txt"
@@ -154,6 +168,25 @@ def test_the_same_inputs_give_the_same_tag_and_a_broken_bento_is_built_again(
     build(workspace, params)
     assert "rebuilding it" in capsys.readouterr().out
     assert file_sha256(license_note) == packaged[1].files["src/papers/LICENSES.txt"]
+    assert content_of(source_of(packaged).parent) == first
+
+
+def test_a_server_that_runs_as_another_user_can_read_the_bento(packaged: Packaged) -> None:
+    bento = source_of(packaged).parent
+    for path in (bento, *bento.rglob("*")):
+        wanted = 0o555 if path.is_dir() else 0o444
+        assert path.stat().st_mode & wanted == wanted, path
+
+
+def test_the_bento_carries_all_that_a_server_must_install(packaged: Packaged) -> None:
+    workspace, record = packaged
+    source = source_of(packaged)
+    locked = {(pin.name, pin.version) for pin in read_pins((source / REQUIREMENTS).read_text())}
+    for line in (source.parent / "env" / "python" / "requirements.txt").read_text().split():
+        name, version = line.split("==")
+        assert (canonicalize_name(name), version) in locked
+    assert f"src/{REQUIREMENTS}" in record.files
+    assert LOCK in read_yaml(workspace.root / "dvc.yaml")["stages"]["package"]["deps"]
 
 
 def test_a_rejected_model_is_refused_with_the_rules_and_exit_code_4(workspace: Workspace) -> None:
