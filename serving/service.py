@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 import lsgmer
 from lsgmer.core.errors import LsgmerError
-from lsgmer.core.process import apply_environment, drop_native_lines
+from lsgmer.core.process import apply_environment, drop_native_lines, end_with_parent
 from lsgmer.inference.prediction import Prediction
 from serving.form import PredictRequest, read_batch, read_feedback, read_form, settings
 from serving.guard import Asked, Guard, Refusal, refusal_response
@@ -126,6 +126,7 @@ class EmotionService:
         # Building a Bento imports this module; only here, to load the model, is torch needed.
         apply_environment()
         drop_native_lines(MP3_DECODER)
+        end_with_parent()  # BentoML's own process, which starts and stops this one
         demand_own_code(ROOT)
         from lsgmer.inference.speakers import SpeakerLevels
         from lsgmer.registry.bento import Bundle

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -93,6 +94,18 @@ def drop_native_lines(start: bytes) -> None:
                     out.write(line)
 
     threading.Thread(target=copy, name="stderr", daemon=True).start()
+
+
+def end_with_parent(poll_s: float = 1.0) -> None:
+    """From now on end this process, as SIGTERM does, once its parent is gone: nobody else would stop it."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(poll_s)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def interrupt_on_signals() -> None:

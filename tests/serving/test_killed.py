@@ -56,6 +56,14 @@ def workers_of(served: Served) -> list[psutil.Process]:
     ]
 
 
+def runs(process: psutil.Process) -> bool:
+    """Return whether the process is there, and no zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.timeout(300)
 def test_no_answer_is_missing_after_kill_9(packaged: tuple[Workspace, PackageRecord], tmp_path: Path) -> None:
     with serve(*packaged, tmp_path) as served:
@@ -65,8 +73,11 @@ def test_no_answer_is_missing_after_kill_9(packaged: tuple[Workspace, PackageRec
             worker.kill()
         count = len(load.answered)
         assert wait_for(lambda: len(load.answered) > count + 20, 90), "the worker came back"
+        left = workers_of(served)
+        assert left
         os.killpg(served.process.pid, signal.SIGKILL)
         answered = load.end()
+        assert wait_for(lambda: not any(map(runs, left)), 30), "a worker outlived the service"
     PredictionLog(served.log).close()  # as the next start does: an unfinished line is set aside and reported
     report = verify(served.log)
     assert not report.broken, report
