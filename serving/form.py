@@ -17,7 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from lsgmer.core.records import channel_number
+from lsgmer.core.records import channel_number, is_unicode
 from lsgmer.encoders.context import Earlier
 from lsgmer.service.settings import ServiceSettings, read_settings
 from serving.guard import Refusal
@@ -185,7 +185,7 @@ async def read_feedback(request: Request) -> tuple[str, str]:
     if not isinstance(content, dict) or set(content) != {"request_id", "label"}:
         raise Refusal(400, f"not an object with request_id and label; {HOW_FEEDBACK}")
     about, label = content["request_id"], content["label"]
-    if not isinstance(about, str) or not 0 < len(about) <= MAX_ID or not about.isprintable():
+    if not isinstance(about, str) or not 0 < len(about) <= MAX_ID or not is_unicode(about):
         raise Refusal(400, f"request_id: not the id of an answer; {HOW_FEEDBACK}")
     if not isinstance(label, str):
         raise Refusal(400, f"label: not a text; {HOW_FEEDBACK}")

@@ -112,6 +112,8 @@ class Guard:
             return
         asked.key = self._demand_key(scope, headers)
         self._demand_same_origin(scope, headers)
+        if "pickle" in headers.get("content-type", ""):  # BentoML has such a type
+            raise Refusal(415, "pickles are not read; send a form or JSON")
         self._count(asked.key or _address(scope))
         if self.requests >= self.settings.max_requests:
             raise Refusal(503, f"{self.requests} requests are in progress (max_requests); try again", retry=True)

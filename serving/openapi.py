@@ -152,7 +152,10 @@ def _predict_batch(settings: ServiceSettings, labels: Sequence[str]) -> Schema:
         },
         "additionalProperties": False,
     }
-    items = {"type": "array", "minItems": 1, "maxItems": settings.max_items, "items": item}
+    anything: Schema = {
+        "description": "Anything else is answered by an error of its own, and the others are estimated."
+    }
+    items = {"type": "array", "minItems": 1, "maxItems": settings.max_items, "items": {"anyOf": [item, anything]}}
     asked: Schema = {
         "type": "object",
         "properties": {"items": items},
@@ -160,12 +163,10 @@ def _predict_batch(settings: ServiceSettings, labels: Sequence[str]) -> Schema:
         "additionalProperties": False,
         "examples": [{"items": [{"text": "I told you this would happen!"}, {"text": "See you tomorrow."}]}],
     }
-    done: Schema = {
-        "allOf": [
-            {"$ref": "#/components/schemas/Prediction"},
-            {"properties": {"status": {"const": 200}}, "required": ["status"]},
-        ]
-    }
+    done = _prediction(labels)
+    done["properties"]["status"] = {"const": 200}
+    done["required"] = [*done.get("required", []), "status"]
+    del done["examples"]
     failed: Schema = {
         "type": "object",
         "properties": {"status": {"type": "integer", "minimum": 400}, "error": TEXT, "request_id": TEXT},

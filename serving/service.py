@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 import lsgmer
 from lsgmer.core.errors import LsgmerError
-from lsgmer.core.process import apply_environment
+from lsgmer.core.process import apply_environment, drop_native_lines
 from lsgmer.inference.prediction import Prediction
 from serving.form import PredictRequest, read_batch, read_feedback, read_form, settings
 from serving.guard import Asked, Guard, Refusal, refusal_response
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]  # the Bento's src/, which holds model/, papers/ and serving/
 WEB = Path(__file__).parent / "web"
+MP3_DECODER = b"[src/libmpg123/"  # its remarks on faulty files, which the answer names anyway
 
 
 async def page(request: Request) -> Response:
@@ -64,7 +65,7 @@ async def forget(request: Request) -> Response:
     levels: SpeakerLevels = request.app.state.levels
     if levels.delete(request.path_params["name"]):
         return Response(status_code=204)
-    return JSONResponse({"error": "no audio level is kept for this speaker"}, status_code=404)
+    raise Refusal(404, "no audio level is kept for this speaker")
 
 
 def demand_own_code(root: Path) -> None:
@@ -124,6 +125,7 @@ class EmotionService:
     def __init__(self) -> None:
         # Building a Bento imports this module; only here, to load the model, is torch needed.
         apply_environment()
+        drop_native_lines(MP3_DECODER)
         demand_own_code(ROOT)
         from lsgmer.inference.speakers import SpeakerLevels
         from lsgmer.registry.bento import Bundle

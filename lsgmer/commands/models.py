@@ -55,7 +55,7 @@ def serve(host: str, port: int, assignments: Sequence[str] = (), listed: bool = 
     if Keys.read(workspace.keys).any_made:
         usual[f"{PREFIX}KEYS"] = str(workspace.keys)
     environment = {**usual, **dvc.environment(), **given, "BENTOML_HOME": str(workspace.bentos)}
-    if not is_loopback(host) and not environment.get(f"{PREFIX}KEYS"):
+    if not only_this_machine(host) and not environment.get(f"{PREFIX}KEYS"):
         raise LsgmerError(f"--host {host}: other machines are answered only with an API key; `lsgmer keys add NAME`")
     print(f"serving {champion.tag} on http://{host}:{port} (Ctrl-C stops it)", flush=True)
     print(f"API keys: {environment.get(f'{PREFIX}KEYS') or 'none, so only this machine is answered'}", flush=True)
@@ -64,7 +64,7 @@ def serve(host: str, port: int, assignments: Sequence[str] = (), listed: bool = 
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 
-def is_loopback(host: str) -> bool:
+def only_this_machine(host: str) -> bool:
     """Return whether only this machine can reach a server that listens on `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback

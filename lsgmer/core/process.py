@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -73,6 +74,25 @@ def native_stderr_off() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nothing)
+
+
+def drop_native_lines(start: bytes) -> None:
+    """From now on drop the lines that begin with `start` from this process's stderr, whichever library writes them.
+
+    For a server, whose threads decode at the same time: `native_stderr_off` would drop what others write meanwhile.
+    """
+    kept = os.dup(2)
+    reader, writer = os.pipe()
+    os.dup2(writer, 2)
+    os.close(writer)
+
+    def copy() -> None:
+        with os.fdopen(reader, "rb") as lines, os.fdopen(kept, "wb", buffering=0) as out:
+            for line in lines:
+                if not line.startswith(start):
+                    out.write(line)
+
+    threading.Thread(target=copy, name="stderr", daemon=True).start()
 
 
 def interrupt_on_signals() -> None:

@@ -151,6 +151,15 @@ def first_problem(error: Exception) -> str:
     return str(error).splitlines()[0]
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether `text` can be written as UTF-8: JSON may hold half of a pair of surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def channel_number(given: object) -> int:
     """Return the number of the channel that `given` names: 0, 1, ..., left or right. Raises ValueError.
 

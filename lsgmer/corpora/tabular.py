@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lsgmer.core.errors import LsgmerError
+from lsgmer.core.records import is_unicode
 
 DELIMITERS = (",", ";", "\t", "|")
 TEXTS = {".csv": ",", ".tsv": "\t"}  # the delimiter that wins where the header suits several
@@ -232,14 +233,6 @@ def _number(value: float) -> str:
     return str(int(value)) if value.is_integer() else repr(value)
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _read_parquet(path: Path) -> Table:
     import pyarrow
     from pyarrow import parquet
@@ -366,7 +359,7 @@ def _text(value: Any) -> tuple[str, str | None]:
     if value is None or value != value:
         return "", None
     if isinstance(value, str):
-        return (value, None) if value.isascii() or _is_unicode(value) else ("", "half a character (a lone surrogate)")
+        return (value, None) if value.isascii() or is_unicode(value) else ("", "half a character (a lone surrogate)")
     if isinstance(value, bool):
         return ("true" if value else "false"), None
     if isinstance(value, int):

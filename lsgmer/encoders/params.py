@@ -120,13 +120,15 @@ class FeaturesParams(Section):
     """The encoders, how many utterances make a batch, and whether each speaker's audio level is removed.
 
     `audio` is one encoder or a list that runs side by side. With `normalise`, audio frames have mean 0 and deviation 1
-    over the utterances of each speaker (session).
+    over the utterances of each speaker (session). `augment` names perturbations (features/perturbations.py) of which
+    each training utterance gets a copy.
     """
 
     audio: AudioParams
     text: TextEncoderParams
     batch_size: PositiveInt
     normalise: Normalise = "none"
+    augment: tuple[str, ...] = ()
 
     @field_validator("audio")
     @classmethod

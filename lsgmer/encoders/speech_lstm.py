@@ -105,7 +105,8 @@ class SpeechLstm(nn.Module):
     def _mel_steps(self, wave: Waveform) -> Tensor:
         """Return mel power (steps of 10 ms, 40)."""
         samples = torch.tensor(wave.samples, dtype=torch.float32)
-        return self.mel(levelled(samples, self._level).to(self._device)).T
+        power: Tensor = self.mel(levelled(samples, self._level).to(self._device))
+        return power.T
 
     def _states(self, steps: Tensor) -> Tensor:
         """Return the chosen layers' outputs side by side, (B, T, D), of steps (B, T, 40)."""

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lsgmer.audio import decode
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
-from lsgmer.core.progress import track
 from lsgmer.core.records import read_record
 from lsgmer.evaluation.params import EvaluationSections
+from lsgmer.evaluation.raw import RawReader, readable
 from lsgmer.evaluation.records import Incumbent, IncumbentComparison
-from lsgmer.features.dialogues import words_before
 from lsgmer.features.store import FeatureSplit
 from lsgmer.inference.outputs import predict_split
-from lsgmer.inference.predictor import Input, Predictor
-from lsgmer.inference.speakers import SpeakerLevels
-from lsgmer.manifests.utterance import Utterance
+from lsgmer.inference.predictor import Predictor
 from lsgmer.manifests.validated import ValidatedManifest
 from lsgmer.metrics import paired_bootstrap
 from lsgmer.model import checkpoint
 from lsgmer.model.train_card import TrainCard, load_card, speaker_digest
 
 Array = np.ndarray[Any, Any]
-CHUNK = 64  # utterances decoded at a time, so that memory stays small
 BATCH = 64  # utterances per batch of the model
 
 
@@ -125,31 +120,10 @@ def _from_raw(
 ) -> tuple[Array, list[int]]:
     by_id = {utterance.id: utterance for utterance in manifest.utterances}
     chosen = [(row, by_id[test.ids[row]]) for row in rows]
-    kept = [(row, utterance) for row, utterance in chosen if _readable(utterance, predictor)]
-    guess: list[int] = []
-    starts = range(0, len(kept), CHUNK)
-    levels, mode = SpeakerLevels.offline(), predictor.card.normalise
-    before = words_before(manifest.utterances, predictor.context) if predictor.context else {}
-    for start in track(starts, len(starts), "champion levels") if predictor.normalises else ():
-        predictor.enrol([_input(u, corpus, predictor, mode) for _, u in kept[start : start + CHUNK]], levels)
-    for start in track(starts, len(starts), "champion"):
-        part = [utterance for _, utterance in kept[start : start + CHUNK]]
-        items = [replace(_input(u, corpus, predictor, mode), previous=before.get(u.id, ())) for u in part]
-        found = predictor.predict(items, levels=levels, learn=False)
-        guess += [test.label_set.index(str(prediction.emotion)) for prediction in found]
-    return np.array(guess, dtype=np.int64), [row for row, _ in kept]
-
-
-def _readable(utterance: Utterance, predictor: Predictor) -> bool:
-    words = Input(text=utterance.text).words
-    return bool(("audio" in predictor.modalities and utterance.audio) or ("text" in predictor.modalities and words))
-
-
-def _input(utterance: Utterance, corpus: Path, predictor: Predictor, mode: str) -> Input:
-    wave = None
-    if utterance.audio and "audio" in predictor.modalities:
-        wave = decode(corpus / utterance.audio, utterance.start_s, utterance.end_s, utterance.channel)
-    return Input(wave, utterance.text, speaker=utterance.session if mode == "session" else utterance.speaker)
+    kept = [(row, utterance) for row, utterance in chosen if readable(utterance, predictor)]
+    utterances = [utterance for _, utterance in kept]
+    reader = RawReader(predictor, corpus, manifest.utterances, utterances, "champion")
+    return reader.guess(utterances), [row for row, _ in kept]
 
 
 def _comparison(

@@ -18,7 +18,7 @@ from lsgmer.core.records import MIX, MODALITIES
 from lsgmer.evaluation import plots
 from lsgmer.evaluation.challenger import BATCH
 from lsgmer.evaluation.params import EvaluationSections
-from lsgmer.evaluation.records import IncumbentComparison, Metrics
+from lsgmer.evaluation.records import IncumbentComparison, Metrics, Robustness
 from lsgmer.evaluation.report import render
 from lsgmer.features.store import FeatureSplit
 from lsgmer.inference.outputs import predict_split
@@ -158,6 +158,7 @@ def measure(
     card: TrainCard,
     params: EvaluationSections,
     against: IncumbentComparison | None,
+    robustness: tuple[Robustness, ...],
     notes: list[str],
 ) -> Metrics:
     """Return every metric that the gate and the report read.
@@ -168,6 +169,7 @@ def measure(
         card: the fused model's card.
         params: the numbers of bootstrap resamples and calibration bins, the smallest group, and the seed.
         against: the comparison with the champion, None without one.
+        robustness: what perturbations do to the fused model.
         notes: what the report should mention; groups that are too small are added.
 
     """
@@ -199,6 +201,7 @@ def measure(
         weights_sha256=card.weights_sha256,
         calibration=calibration_effect(models["fused"], truth, card, params.evaluate.ece_bins),
         notes=tuple(notes),
+        robustness=robustness,
     )
 
 

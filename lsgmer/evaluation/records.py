@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from lsgmer.core.records import Record
+from lsgmer.core.records import Modality, Record
 from lsgmer.metrics import Interval, ModelMetrics
 from lsgmer.model.train_card import Calibration
 
@@ -30,6 +30,23 @@ class Metrics(Record):
     weights_sha256: str | None = None
     calibration: Calibration | None = None
     notes: tuple[str, ...] = ()
+    robustness: tuple[Robustness, ...] = ()
+
+
+class Robustness(Record):
+    """What one perturbation of `n` test utterances does to the fused model.
+
+    `unchanged` is the share of decisions that stay, `before` and `after` are balanced accuracy (UA), `change` is their
+    difference, paired.
+    """
+
+    perturbation: str
+    modality: Modality
+    n: int
+    unchanged: float
+    before: float
+    after: float
+    change: Interval
 
 
 class IncumbentComparison(Record):

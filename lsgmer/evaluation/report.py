@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lsgmer.core.text import markdown_table, number_text
-from lsgmer.evaluation.records import IncumbentComparison, Metrics
+from lsgmer.evaluation.records import IncumbentComparison, Metrics, Robustness
 from lsgmer.metrics import Interval, ModelMetrics, interval_text
 from lsgmer.model.train_card import Calibration
 
@@ -29,6 +29,7 @@ def render(metrics: Metrics, speakers: Mapping[str, str]) -> str:
         *_trust(metrics.models["fused"]),
         *_groups(metrics, speakers),
         *_calibration(metrics.calibration),
+        *_robustness(metrics.robustness),
         "## Champion",
         _champion(metrics.incumbent),
     ]
@@ -97,6 +98,18 @@ def _calibration(found: Calibration | None) -> list[str]:
         f"before, {found.ece_after:.3f} after.",
         "![reliability before](plots/reliability_before.png)",
     ]
+
+
+def _robustness(found: Sequence[Robustness]) -> list[str]:
+    if not found:
+        return []
+    rows = [
+        (one.perturbation, str(one.n), f"{one.unchanged:.3f}", f"{one.before:.3f}", f"{one.after:.3f}",
+         interval_text(one.change, "+"))
+        for one in found
+    ]  # fmt: skip
+    header = ("perturbation", "n", "decisions unchanged", "UA before", "UA after", "change, paired")
+    return ["## Robustness (fused)", markdown_table(header, rows)]
 
 
 def _groups(metrics: Metrics, speakers: Mapping[str, str]) -> list[str]:

@@ -53,6 +53,11 @@ def prepare(root: Path, name: str) -> None:
     workspace = Workspace(root / FOLDER / ".lsgmer" / "sources" / name)
     workspace.root.mkdir(parents=True, exist_ok=True)
     params = _rebased(content, root, workspace)
+    if params.features.augment:
+        raise LsgmerError(
+            f"source {name}: features.augment: copies of one fold's training part would be in another's test part; "
+            "studies are made without it"
+        )
     if source.protocol.kind == "official":
         manifest.run(workspace, manifest.Needs.of(params))
     else:

@@ -8,11 +8,13 @@ from lsgmer.core.stage import run_stage
 from lsgmer.evaluation.challenger import Challenger, compare
 from lsgmer.evaluation.measure import check, heard_before, measure, prior, score, write
 from lsgmer.evaluation.params import EvaluationSections
+from lsgmer.evaluation.robustness import measure_robustness
 from lsgmer.features.store import FeatureSplit
 from lsgmer.manifests.validated import ValidatedManifest
 from lsgmer.model.train_card import load_card
 
 Needs = EvaluationSections
+WORST = 3  # perturbations that are printed
 
 
 def run(workspace: Workspace, params: Needs) -> None:
@@ -28,10 +30,13 @@ def run(workspace: Workspace, params: Needs) -> None:
     notes = heard_before(test, card)
     models = score(workspace, params, test, prior(manifest), notes)
     against = compare(workspace, params, manifest, Challenger(card, models["fused"].guess, test))
-    metrics = measure(test, models, card, params, against, notes)
+    robustness = measure_robustness(workspace, params, manifest, notes)
+    metrics = measure(test, models, card, params, against, robustness, notes)
     write(workspace.data("evaluate"), test, models, metrics, params)
     for name, found in metrics.models.items():
         print(f"{name:9} balanced accuracy {found.balanced_accuracy.value:.3f}, accuracy {found.accuracy.value:.3f}")
+    for effect in sorted(metrics.robustness, key=lambda effect: effect.unchanged)[:WORST]:
+        print(f"{effect.perturbation}: {effect.unchanged:.0%} of decisions unchanged, UA {effect.change.value:+.3f}")
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from lsgmer.encoders.build import (
     build_text,
 )
 from lsgmer.encoders.params import FeaturesParams, FinetuneParams, FinetunePart
+from lsgmer.features.augment import Augmentation
 from lsgmer.features.batch import length_buckets
 from lsgmer.features.dialogues import has_text, words_before
 from lsgmer.features.links import link_encoders
@@ -98,22 +99,28 @@ def run(workspace: Workspace, params: Needs) -> None:
     link_encoders(workspace, params.features)
     manifest = ValidatedManifest.load(workspace.data("validate"))
     parts: dict[Split, list[Utterance]] = {s: [u for u in manifest.utterances if u.split == s] for s in SPLITS}
+    augmentation = Augmentation(parts["train"], params.features.augment)
+    clean = dict(parts)
+    parts["train"] = [*parts["train"], *augmentation.copies]
     corpus, device = workspace.root / params.corpus.path, str(choose_device(params.runtime.device))
     encoders = build(params.features, params.train.finetune, workspace.root, corpus, device)
     frozen = build(params.features, FinetuneParams(), workspace.root, corpus, device)
     context = params.features.text.context
-    readers = {m: reader_of(m, e, manifest, corpus, context) for m, e in encoders.items() if e is not None}
+    readers = {
+        m: reader_of(m, e, manifest, corpus, context, augmentation) for m, e in encoders.items() if e is not None
+    }
     check_readable(manifest.utterances, list(readers.values()))
     mode = params.features.normalise if "audio" in readers else "none"
     check_normalise(mode, params.train.finetune, manifest.utterances)
     learning = [m for m in readers if getattr(params.train.finetune, m) != "none"]
-    summaries = {m: summary_of(reader_of(m, _given(frozen[m]), manifest, corpus, context)) for m in learning}
+    summaries = {
+        m: summary_of(reader_of(m, _given(frozen[m]), manifest, corpus, context, augmentation)) for m in learning
+    }
 
     scratch, size = workspace.scratch / "features", params.features.batch_size
-    work = {m: _extraction(m, reader, parts, size, manifest.sha256, scratch) for m, reader in readers.items()}
-    pooled = {
-        m: _extraction(f"{m}-summary", reader, parts, size, manifest.sha256, scratch) for m, reader in summaries.items()
-    }
+    key = digest([manifest.sha256, params.features.augment]) if params.features.augment else manifest.sha256
+    work = {m: _extraction(m, reader, parts, size, key, scratch) for m, reader in readers.items()}
+    pooled = {m: _extraction(f"{m}-summary", reader, parts, size, key, scratch) for m, reader in summaries.items()}
     remove_all_but(scratch, {part.folder for part in (*work.values(), *pooled.values())})
     for modality, part in work.items():
         extract(part, parts, f"features-{modality}")
@@ -121,14 +128,14 @@ def run(workspace: Workspace, params: Needs) -> None:
         extract(part, parts, f"features-{modality}-summary")
     label_text = embed_labels(manifest.labels, frozen["text"])
     training = training_level(work["audio"].frames("train", len(parts["train"]))) if mode != "none" else None
-    cut = texts_cut(parts, encoders["text"], params.features.text.max_tokens)
+    cut = texts_cut(clean, encoders["text"], params.features.text.max_tokens)
     for split, utterances in parts.items():
         folder = workspace.data("features") / split
         frames = {modality: part.frames(split, len(utterances)) for modality, part in work.items()}
         summed = {modality: part.frames(split, len(utterances)) for modality, part in pooled.items()}
         levels = None
         if training is not None:
-            groups = [str(getattr(u, mode)) for u in utterances]
+            groups = [augmentation.group(u, str(getattr(u, mode))) for u in utterances]
             frames["audio"], levels = without_levels(frames["audio"], work["audio"], split, groups, training)
         labels, sha256 = manifest.labels, manifest.sha256
         with naming_full_disk(folder):
@@ -273,9 +280,12 @@ def reader_of(
     manifest: ValidatedManifest,
     corpus: Path,
     context: int,
+    augmentation: Augmentation,
 ) -> ModalityReader:
     """Return how `encoder` reads utterances: audio in the folder `corpus`, text after `context` earlier utterances."""
     if isinstance(encoder, Precomputed):
+        if augmentation.copies:
+            raise LsgmerError(f"features.augment: features.{modality} is precomputed, so nothing can be perturbed")
         found, unused = encoder.matches([u.id for u in manifest.utterances])
         missing = len(manifest.utterances) - found
         print(f"features-{modality}: precomputed for {found} utterances, none for {missing}; {unused} ids unused")
@@ -286,14 +296,18 @@ def reader_of(
         speech = cast(AudioEncoder, encoder)
         return ModalityReader(
             encoder.spec,
-            lambda u: round(1000 * manifest.durations[u.id]) if u.audio else None,
-            lambda us: speech.encode([decode(corpus / str(u.audio), u.start_s, u.end_s, u.channel) for u in us]),
+            lambda u: round(1000 * manifest.durations[augmentation.origin(u)]) if u.audio else None,
+            lambda us: speech.encode(
+                [augmentation.sound(u, decode(corpus / str(u.audio), u.start_s, u.end_s, u.channel)) for u in us]
+            ),
         )
     words, before = cast(TextEncoder, encoder), words_before(manifest.utterances, context)
     return ModalityReader(
         encoder.spec,
         lambda u: len(str(u.text)) if has_text(u) else None,
-        lambda us: words.encode([str(u.text) for u in us], [before.get(u.id, ()) for u in us]),
+        lambda us: words.encode(
+            [augmentation.words(u) for u in us], [before.get(augmentation.origin(u), ()) for u in us]
+        ),
     )
 
 

@@ -102,6 +102,19 @@ def champion(metrics: Metrics, params: GateParams) -> RuleResult:
     return _result("champion", found.low, -margin, "PASS" if found.low >= -margin else "REJECT", reason)
 
 
+def robustness(metrics: Metrics, params: GateParams) -> RuleResult:
+    """Balanced accuracy lost under the perturbations that have a limit: the one that is furthest over its own."""
+    limits = params.max_robustness_loss
+    if not limits:
+        return _result("robustness", None, None, "PASS", "switched off")
+    lost = {found.perturbation: -found.change.value for found in metrics.robustness}
+    missing = sorted(set(limits) - set(lost))
+    if missing:
+        return _result("robustness", None, None, "HOLD", f"not measured: {', '.join(missing)}")
+    worst = max(limits, key=lambda name: lost[name] - limits[name])
+    return _at_most("robustness", lost[worst], limits[worst], f"balanced accuracy lost under {worst}")
+
+
 RULES: tuple[Callable[[Metrics, GateParams], RuleResult], ...] = (
     floor,
     over_chance,
@@ -109,6 +122,7 @@ RULES: tuple[Callable[[Metrics, GateParams], RuleResult], ...] = (
     class_recall,
     calibration,
     subgroup_gap,
+    robustness,
     champion,
 )
 

@@ -48,3 +48,13 @@ def test_what_a_c_library_writes_is_dropped_and_what_comes_after_is_not() -> Non
     assert done.stderr == "after"
     with pytest.raises(ValueError, match="x"), native_stderr_off():
         raise ValueError("x")
+
+
+def test_lines_of_a_library_are_dropped_and_all_others_kept():
+    code = (
+        "import os, sys, time; from lsgmer.core.process import drop_native_lines; drop_native_lines(b'[lib');"
+        "os.write(2, b'[lib/a.c] error\\nfirst\\n'); print('second', file=sys.stderr, flush=True);"
+        "os.write(2, b'third [lib\\n[lib/b.c] x\\n'); time.sleep(0.5)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.splitlines() == ["first", "second", "third [lib"]

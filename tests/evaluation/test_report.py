@@ -7,7 +7,7 @@ from lsgmer.evaluation.records import IncumbentComparison
 from lsgmer.evaluation.report import render
 from lsgmer.metrics import Interval, interval_text
 from lsgmer.model.train_card import Calibration
-from tests.stages.test_gate import against, made, model
+from tests.stages.test_gate import against, effect, made, model
 
 
 def test_a_table_survives_bars_in_names():
@@ -48,3 +48,9 @@ def test_a_comparison_that_could_not_be_made_says_why():
 
 def test_a_class_without_test_utterances_is_told():
     assert "none in test" in render(made(model(0.9, 0.9, classes=2)), {})
+
+
+def test_robustness_is_a_table_where_it_was_measured():
+    found = made().model_copy(update={"robustness": (effect("telephone", -0.12),)})
+    assert "| telephone | 32 | 0.900 | 0.800 | 0.680 | -0.120 [-0.220, -0.020] |" in render(found, {})
+    assert "## Robustness" not in render(made(), {})

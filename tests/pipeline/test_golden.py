@@ -20,6 +20,7 @@ import pytest
 import soundfile
 
 from lsgmer.core.paths import Workspace
+from lsgmer.evaluation.params import PERTURBATIONS
 from lsgmer.registry.audit import LINKS, audit
 from lsgmer.registry.champions import bento_source
 from lsgmer.registry.champions import read as champion_of
@@ -71,6 +72,8 @@ def test_metrics_hold_controls_intervals_and_groups(workspace):
     fused = metrics["models"]["fused"]["balanced_accuracy"]
     assert fused["low"] <= fused["value"] <= fused["high"]
     assert metrics["models"]["majority"]["balanced_accuracy"]["value"] == pytest.approx(metrics["chance"])
+    assert [effect["perturbation"] for effect in metrics["robustness"]] == list(PERTURBATIONS)
+    assert all(effect["n"] <= 4 and 0 <= effect["unchanged"] <= 1 for effect in metrics["robustness"])
     predictions = parquet.read_table(workspace.data("evaluate") / "predictions.parquet")
     assert len(predictions) == metrics["models"]["fused"]["n"] == 16
 

@@ -47,16 +47,9 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def ask(
-    guard: Guard,
-    path: str = "/predict",
-    method: str = "POST",
-    chunks: tuple[bytes, ...] = (b"hello",),
-    client: str = "127.0.0.1",
-    wait_s: float = 0.0,
-    **headers: str,
-) -> Answered:
-    return asyncio.run(asking(guard, path, method, chunks, client, wait_s, **headers))
+def ask(*arguments: Any, **given: Any) -> Answered:
+    """Ask as `asking` does, and wait for the answer."""
+    return asyncio.run(asking(*arguments, **given))
 
 
 async def asking(

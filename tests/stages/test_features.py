@@ -388,3 +388,24 @@ def test_texts_that_are_cut_are_counted_and_printed(
         cut += long
     assert cut
     assert f"{cut} texts are longer than features.text.max_tokens (5)" in capsys.readouterr().out
+
+
+def test_only_the_training_split_has_perturbed_copies(reference: Path, roberta: Path, tmp_path: Path) -> None:
+    run(Workspace(tmp_path), make_workspace(tmp_path, roberta, "features.augment=[gain_down_12_db, capitals]"))
+    for split in ("valid", "test"):
+        whole, plain = (FeatureSplit.load(root / "data" / "features" / split) for root in (tmp_path, reference))
+        assert whole.ids == plain.ids
+    train, plain = (FeatureSplit.load(root / "data" / "features" / "train") for root in (tmp_path, reference))
+    copies = [name for name in train.ids if "~" in name]
+    assert [name for name in train.ids if "~" not in name] == list(plain.ids)
+    assert len(copies) == sum(plain.lengths("audio") > 0) + sum(plain.lengths("text") > 0)
+    place = {name: i for i, name in enumerate(train.ids)}
+    name = next(n for n in copies if n.endswith("~gain_down_12_db"))
+    loud, quiet = train.item(place[name.partition("~")[0]]), train.item(place[name])
+    assert quiet.label == loud.label
+    assert quiet.audio is not None
+    assert loud.audio is not None
+    assert quiet.audio.shape == loud.audio.shape
+    assert quiet.audio[:, :20].mean() < loud.audio[:, :20].mean() - 0.1, "log-mel power is lower"
+    if loud.text is not None:
+        np.testing.assert_allclose(quiet.text, loud.text, atol=1e-6)

@@ -11,7 +11,7 @@ import pytest
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.evaluation.params import GateParams
-from lsgmer.evaluation.records import GateDecision, IncumbentComparison, Metrics
+from lsgmer.evaluation.records import GateDecision, IncumbentComparison, Metrics, Robustness, RuleResult
 from lsgmer.metrics import Interval, ModelMetrics, summarise
 from lsgmer.stages import gate
 from tests.support.synthetic import small_params
@@ -199,3 +199,31 @@ def test_unreadable_metrics_are_named(tmp_path, content):
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(LsgmerError, match=r"metrics\.json: (not readable|no such file).*dvc repro evaluate"):
         gate.run(workspace, small_params())
+
+
+def effect(name: str, change: float) -> Robustness:
+    interval = Interval(value=change, low=change - 0.1, high=change + 0.1)
+    return Robustness(
+        perturbation=name, modality="audio", n=32, unchanged=0.9, before=0.8, after=0.8 + change, change=interval
+    )
+
+
+def test_a_perturbation_may_cost_what_its_limit_says():
+    metrics = made().model_copy(update={"robustness": (effect("telephone", -0.12), effect("mp3", -0.01))})
+    assert rule_named(decide(metrics), "robustness").reason == "switched off"
+    for limit, verdict in ((0.15, "PASS"), (0.1, "REJECT")):
+        params = PARAMS.model_copy(update={"max_robustness_loss": {"telephone": limit, "mp3": 0.1}})
+        found = rule_named(decide(metrics, params), "robustness")
+        assert (found.verdict, found.value, found.threshold) == (verdict, pytest.approx(0.12), limit)
+        assert "telephone" in found.reason
+    unmeasured = PARAMS.model_copy(update={"max_robustness_loss": {"opus": 0.1}})
+    assert rule_named(decide(metrics, unmeasured), "robustness").verdict == "HOLD"
+
+
+def test_a_perturbation_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"no perturbation is called noise; there are gain_down_12_db"):
+        GateParams.model_validate(PARAMS.model_dump() | {"max_robustness_loss": {"noise": 0.1}})
+
+
+def rule_named(decision: GateDecision, name: str) -> RuleResult:
+    return next(rule for rule in decision.rules if rule.name == name)

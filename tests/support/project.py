@@ -28,6 +28,7 @@ GOLDEN = (
     "model.width=32",
     "evaluate.bootstrap=200",
     "evaluate.min_group=2",
+    "evaluate.robustness_utterances=4",
     "gate.min_over_chance=null",
     "gate.min_over_linear=null",
     "gate.min_class_recall=null",
