@@ -49,7 +49,7 @@ def needed(root: Path, names: Iterable[str]) -> str:
         pins = read_pins((root / LOCK).read_text(encoding="utf-8"))
     except OSError as error:
         raise PackagingRefused(f"{root / LOCK}: {error.strerror}; restore it: servers install from it") from error
-    wanted = {canonicalize_name(name) for name in names}
+    wanted: set[str] = {canonicalize_name(name) for name in names}
     if missing := sorted(wanted - {pin.name for pin in pins}):
         raise PackagingRefused(f"{LOCK}: lacks {', '.join(missing)}, which the service imports; run `make lock`")
     while more := {pin.name for pin in pins if pin.needed_by & wanted} - wanted:
