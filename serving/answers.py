@@ -24,6 +24,7 @@ from serving.form import Fields
 from serving.guard import Asked, Refusal
 
 WARM_UP = "one two three"
+BYTES = 4  # of a decoded sample
 
 
 class Answers:
@@ -36,7 +37,10 @@ class Answers:
         self._decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
         if "text" in predictor.modalities:  # the first prediction is slow: a service that is ready has made it
             predictor.predict([Input(text=WARM_UP)])
-        self._batches = Batches(self._predict, settings.batch_items, settings.max_waiting)
+        self._decoding = asyncio.Semaphore(cores())  # so that decode_s counts from when a thread is free
+        self._batches = Batches(
+            self._predict, settings.batch_items, settings.max_waiting, settings.max_waiting_mib * 2**20
+        )
 
     def close(self) -> None:
         """Finish what was taken, and close the log."""
@@ -57,8 +61,8 @@ class Answers:
         try:
             predictions = await self._batches.predict([item for _, item in ready])
         except Busy:
-            most = self.settings.max_waiting
-            raise Refusal(503, f"too many utterances wait, at most {most} may (max_waiting); try again", True) from None
+            most = f"{self.settings.max_waiting} (max_waiting) with {self.settings.max_waiting_mib:g} MiB of audio"
+            raise Refusal(503, f"too many utterances wait, at most {most} may; try again", True) from None
         except Closed:
             raise Refusal(503, "the service is stopping; ask again, it may be back", True) from None
         for (i, _), prediction in zip(ready, predictions, strict=True):
@@ -79,9 +83,9 @@ class Answers:
             return fields, Inputs()
         inputs = Inputs()
         try:
-            loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(self._decoders, self._decoded, fields)
-            inputs, item = await asyncio.wait_for(work, self.settings.decode_s)
+            async with self._decoding:
+                work = asyncio.get_running_loop().run_in_executor(self._decoders, self._decoded, fields)
+                inputs, item = await asyncio.wait_for(work, self.settings.decode_s)
         except TimeoutError:
             return Refusal(422, f"audio: decoding took longer than {self.settings.decode_s:g} s (decode_s)"), inputs
         return item, inputs
@@ -177,6 +181,9 @@ def read_waveform(content: bytes, channel: int | None, usual: int | None, most: 
         if channels > most.max_channels or not 0 < rate <= most.max_sample_rate:
             limits = f"{most.max_channels} channels (max_channels) at {most.max_sample_rate} Hz (max_sample_rate)"
             raise Refusal(422, f"audio: {channels} channels at {rate} Hz; at most {limits} are read")
-        return decode(content, channel=channel_to_read(content, channel, usual), limit_s=most.max_audio_s)
+        fitting_s = most.max_decoded_mib * 2**20 / (BYTES * rate * channels)
+        return decode(
+            content, channel=channel_to_read(content, channel, usual), limit_s=min(most.max_audio_s, fitting_s)
+        )
     except AudioError as error:
         raise Refusal(422 if error.readable else 400, str(error)) from error  # "audio: ..."

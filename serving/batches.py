@@ -20,7 +20,7 @@ LONG_S = 15.0  # audio of this length is predicted alone, between batches of sho
 
 
 class Busy(Exception):
-    """More utterances wait than may."""
+    """More utterances wait, or more of their audio, than may."""
 
 
 class Closed(Exception):
@@ -40,9 +40,14 @@ class Batches:
     """
 
     def __init__(
-        self, predict: Callable[[Sequence[Input]], list[Prediction]], most_items: int, most_waiting: int
+        self,
+        predict: Callable[[Sequence[Input]], list[Prediction]],
+        most_items: int,
+        most_waiting: int,
+        most_bytes: float,
     ) -> None:
-        self._predict, self._most_items, self._most_waiting = predict, most_items, most_waiting
+        self._predict, self._most_items = predict, most_items
+        self._most_waiting, self._most_bytes = most_waiting, most_bytes
         self._short: deque[_Waiting] = deque()
         self._long: deque[_Waiting] = deque()
         self._changed = threading.Condition()
@@ -56,7 +61,8 @@ class Batches:
         with self._changed:
             if self._closed:
                 raise Closed
-            if len(self) + len(waiting) > self._most_waiting:
+            held = sum(_bytes(one.item) for one in (*self._short, *self._long, *waiting))
+            if len(self) + len(waiting) > self._most_waiting or held > self._most_bytes:
                 raise Busy
             for one in waiting:
                 (self._long if _seconds(one.item) > LONG_S else self._short).append(one)
@@ -116,3 +122,7 @@ class Batches:
 
 def _seconds(item: Input) -> float:
     return 0.0 if item.audio is None else item.audio.duration_s
+
+
+def _bytes(item: Input) -> int:
+    return 0 if item.audio is None else item.audio.samples.nbytes

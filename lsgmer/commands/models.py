@@ -19,7 +19,7 @@ from lsgmer.registry.model_card import Forced
 from lsgmer.registry.promotion import packaged_tag, read_gate
 from lsgmer.registry.trial import serve_command
 from lsgmer.service.keys import Keys
-from lsgmer.service.settings import PREFIX, as_environment, table
+from lsgmer.service.settings import PREFIX, as_environment, read_settings, table
 from lsgmer.workspace import dvc
 
 FORCE_REASON = "--force-reason"  # of lsgmer.stages.package
@@ -55,6 +55,7 @@ def serve(host: str, port: int, assignments: Sequence[str] = (), listed: bool = 
     if Keys.read(workspace.keys).any_made:
         usual[f"{PREFIX}KEYS"] = str(workspace.keys)
     environment = {**usual, **dvc.environment(), **given, "BENTOML_HOME": str(workspace.bentos)}
+    read_settings(environment)
     if not only_this_machine(host) and not environment.get(f"{PREFIX}KEYS"):
         raise LsgmerError(f"--host {host}: other machines are answered only with an API key; `lsgmer keys add NAME`")
     print(f"serving {champion.tag} on http://{host}:{port} (Ctrl-C stops it)", flush=True)

@@ -57,7 +57,7 @@ def model() -> Model:
 
 
 def test_what_waits_is_predicted_together_in_order(model):
-    batches = Batches(model, 4, 100)
+    batches = Batches(model, 4, 100, 1e6)
     found = asyncio.run(gathered(batches, model, *words("a", "b", "c", "d", "e", "f")))
     assert found == [["a"], ["b"], ["c"], ["d"], ["e"], ["f"]]
     assert model.batches == [["a"], ["b", "c", "d", "e"], ["f"]]
@@ -65,7 +65,7 @@ def test_what_waits_is_predicted_together_in_order(model):
 
 
 def test_a_bad_item_fails_alone_and_a_bug_is_raised(model):
-    batches = Batches(model, 8, 100)
+    batches = Batches(model, 8, 100, 1e6)
     model.open.set()
     first, bad, last = asyncio.run(batches.predict(words("a", "bad", "b")))
     assert (first, str(bad), last) == ("a", "this one is bad", "b")
@@ -76,7 +76,7 @@ def test_a_bad_item_fails_alone_and_a_bug_is_raised(model):
 
 
 def test_long_items_take_turns_with_batches_of_short_ones(model):
-    batches = Batches(model, 2, 100)
+    batches = Batches(model, 2, 100, 1e6)
     items = [*words("a"), call("long 1", LONG_S + 1), call("long 2", LONG_S + 1), *words("b", "c", "d", "e")]
     asyncio.run(gathered(batches, model, *items))
     assert model.batches == [["a"], ["long 1"], ["b", "c"], ["long 2"], ["d", "e"]]
@@ -94,7 +94,23 @@ def test_more_than_may_wait_are_refused_and_the_others_answered(model):
         model.open.set()
         assert (await first, await second) == (["a"], ["b", "c"])
 
-    batches = Batches(model, 8, 2)
+    batches = Batches(model, 8, 2, 1e6)
+    asyncio.run(ask())
+    batches.close()
+
+
+def test_more_audio_than_may_wait_is_refused(model):
+    async def ask() -> None:
+        first = asyncio.create_task(batches.predict(words("a")))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(batches.predict([call("b", 2)]))  # 200 samples of 4 bytes
+        await asyncio.sleep(0.05)
+        with pytest.raises(Busy):
+            await batches.predict([call("c", 1)])
+        model.open.set()
+        assert (await first, await second) == (["a"], ["b"])
+
+    batches = Batches(model, 8, 100, 1000)
     asyncio.run(ask())
     batches.close()
 
@@ -110,7 +126,7 @@ def test_who_went_away_is_not_predicted(model):
         model.open.set()
         assert (await first, await stays) == (["a"], ["stays"])
 
-    batches = Batches(model, 8, 100)
+    batches = Batches(model, 8, 100, 1e6)
     asyncio.run(ask())
     assert model.batches == [["a"], ["stays"]]
     batches.close()
@@ -126,5 +142,5 @@ def test_closing_finishes_what_was_taken(model):
             await batches.predict(words("d"))
         return await asyncio.gather(*tasks)
 
-    batches = Batches(model, 1, 100)
+    batches = Batches(model, 1, 100, 1e6)
     assert asyncio.run(ask()) == [["a"], ["b"], ["c"]]
