@@ -47,6 +47,7 @@ def test_a_batch_is_answered_item_by_item(served: Served) -> None:
     logged = [line.content for i in range(len(items)) for line in find(served.log, f"batch-1/{i}")]
     assert [line["status"] for line in logged] == [one["status"] for one in found]
     assert WORDS not in json.dumps(logged)
+    assert httpx.delete(f"{served.url}/speakers/ann").status_code == 204
 
 
 @pytest.mark.parametrize(
