@@ -33,6 +33,11 @@ class Answers:
     def __init__(self, predictor: Predictor, levels: SpeakerLevels, settings: ServiceSettings) -> None:
         self.predictor, self.levels, self.settings = predictor, levels, settings
         self.labels = predictor.card.labels.names
+        if settings.abstain and predictor.card.abstention is None:
+            raise LsgmerError(
+                "the setting abstain: this model's card names no threshold, since its training found none at which "
+                "train.abstain_risk is kept, or is older than that; switch it off, or train with a larger risk"
+            )
         self.log = PredictionLog(settings.log, sync=settings.log_sync) if settings.log else None
         self._decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
         if "text" in predictor.modalities:  # the first prediction is slow: a service that is ready has made it
