@@ -13,7 +13,7 @@ from lsgmer.registry.champions import read as champion_of
 from tests.support.project import GOLDEN, make_project
 from tests.support.tiny import save_pickled, save_processor, save_speech
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 
 
 def test_imported_encoders_are_served_and_a_replaced_one_is_noticed(golden, tmp_path):

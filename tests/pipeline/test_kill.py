@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.project import Project, make_project, pids_of, processes_in, wait_for
 
-pytestmark = pytest.mark.timeout(500)
+pytestmark = [pytest.mark.timeout(500), pytest.mark.slow]
 
 
 def kill_when(project: Project, stage: str, victim: str, trace: str) -> str:
@@ -39,7 +39,7 @@ FLOW = "flows.pipeline"
     "kills",
     [
         [(FEATURES, FEATURES[0]), (TRAIN, FLOW)],
-        pytest.param([(FEATURES, FLOW), (TRAIN, TRAIN[0])], marks=pytest.mark.slow),
+        [(FEATURES, FLOW), (TRAIN, TRAIN[0])],
     ],
     ids=["the features' process, then the flow", "the flow, then the training process"],
 )
