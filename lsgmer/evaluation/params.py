@@ -35,7 +35,7 @@ class EvaluateParams(Section):
     bootstrap: PositiveInt
     ece_bins: PositiveInt
     min_group: PositiveInt
-    robustness_utterances: NonNegativeInt = 32
+    robustness_utterances: NonNegativeInt = 24
 
 
 class GateParams(Section):

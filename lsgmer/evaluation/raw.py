@@ -64,13 +64,18 @@ class RawReader:
         return Input(wave, utterance.text, previous=self._before.get(utterance.id, ()), speaker=who)
 
     def guess(
-        self, utterances: Sequence[Utterance], change: Callable[[Utterance, Input], Input] = lambda _, item: item
+        self, utterances: Sequence[Utterance], change: Callable[[Utterance, Input], Input] | None = None
     ) -> Array:
-        """Return the predicted class indices (N,), of each utterance's input after `change`."""
+        """Return the predicted class indices (N,), of each utterance's input after `change`, if any.
+
+        Progress is shown where nothing is changed: who asks for many changes shows how far these are.
+        """
         names, found = self._predictor.card.labels, list[int]()
         starts = range(0, len(utterances), CHUNK)
-        for start in track(starts, len(starts), self._name):
-            items = [change(u, self.input(u)) for u in utterances[start : start + CHUNK]]
+        for start in starts if change else track(starts, len(starts), self._name):
+            items = [self.input(u) for u in utterances[start : start + CHUNK]]
+            if change:
+                items = [change(u, item) for u, item in zip(utterances[start : start + CHUNK], items, strict=True)]
             answers = self._predictor.predict(items, levels=self._levels, learn=False)
             found += [names.index(str(answer.emotion)) for answer in answers]
         return np.array(found, dtype=np.int64)

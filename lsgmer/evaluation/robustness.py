@@ -9,6 +9,7 @@ import numpy as np
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
+from lsgmer.core.progress import track
 from lsgmer.core.records import Modality
 from lsgmer.evaluation.params import EvaluationSections
 from lsgmer.evaluation.raw import RawReader, with_audio, with_text
@@ -39,14 +40,17 @@ def measure_robustness(
         return ()
     test = [u for u in manifest.utterances if u.split == "test"]
     chosen = stratified(test, most, params.runtime.seed)
-    reader = RawReader(predictor, workspace.root / params.corpus.path, manifest.utterances, test, "robustness")
+    reader = RawReader(
+        predictor, workspace.root / params.corpus.path, manifest.utterances, test, "robustness, unchanged"
+    )
     parts: dict[Modality, list[Utterance]] = {
         "audio": [u for u in chosen if u.audio and "audio" in predictor.modalities],
         "text": [u for u in chosen if Input(text=u.text).words and "text" in predictor.modalities],
     }
     clean = {name: reader.guess(rows) for name, rows in parts.items() if rows}
     found = []
-    for name, modality, change in _changes(test, params.runtime.seed):
+    changes = list(_changes(test, params.runtime.seed))
+    for name, modality, change in track(changes, len(changes), "robustness"):
         if modality in clean:
             rows, before = parts[modality], clean[modality]
             truth, after = np.array([manifest.labels.index(u.emotion) for u in rows]), reader.guess(rows, change)
