@@ -43,6 +43,7 @@ def test_packaging_by_hand_refuses_with_4(golden, tmp_path):
     assert decision["rules"][0]["name"] in done.output
 
 
+@pytest.mark.slow
 def test_a_challenger_trained_on_shuffled_labels_is_refused_by_the_champion_rule_alone(golden, tmp_path):
     copy = Project(tmp_path / "copy")
     shutil.copytree(golden[0].root, copy.root, symlinks=True)
