@@ -59,21 +59,18 @@ class Answers:
     ) -> list[dict[str, Any] | Refusal]:
         """Return, for each utterance, the answer or the refusal; each is in the log when this returns."""
         prepared = await asyncio.gather(*(self._prepared(fields) for fields in given))
-        ready = [(i, item) for i, (item, _) in enumerate(prepared) if not isinstance(item, Refusal)]
-        found: list[Prediction | Refusal] = [
-            item if isinstance(item, Refusal) else Refusal(500, "not predicted") for item, _ in prepared
-        ]
         try:
-            predictions = await self._batches.predict([item for _, item in ready])
+            predictions = iter(
+                await self._batches.predict([item for item, _ in prepared if not isinstance(item, Refusal)])
+            )
         except Busy:
             most = f"{self.settings.max_waiting} (max_waiting) with {self.settings.max_waiting_mib:g} MiB of audio"
             raise Refusal(503, f"too many utterances wait, at most {most} may; try again", True) from None
         except Closed:
             raise Refusal(503, "the service is stopping; ask again, it may be back", True) from None
-        for (i, _), prediction in zip(ready, predictions, strict=True):
-            found[i] = _refused(prediction) if isinstance(prediction, LsgmerError) else self._sure(prediction)
         answers: list[dict[str, Any] | Refusal] = []
-        for i, (answer, (_, inputs)) in enumerate(zip(found, prepared, strict=True)):
+        for i, (item, inputs) in enumerate(prepared):
+            answer = item if isinstance(item, Refusal) else self._outcome(next(predictions))
             name = asked.request_id if route == "/predict" else f"{asked.request_id}/{i}"
             await self._log(name, route, asked, inputs, answer)
             if isinstance(answer, Refusal):
@@ -110,8 +107,10 @@ class Answers:
     def _predict(self, items: Sequence[Input]) -> list[Prediction]:
         return self.predictor.predict(items, batch_size=self.settings.batch_items, levels=self.levels)
 
-    def _sure(self, prediction: Prediction) -> Prediction:
+    def _outcome(self, prediction: Prediction | LsgmerError) -> Prediction | Refusal:
         """Return the prediction, without its emotion where the model is less sure than its card demands."""
+        if isinstance(prediction, LsgmerError):
+            return Refusal(422 if isinstance(prediction, OutOfLimits) else 400, str(prediction))
         abstention: Abstention | None = self.predictor.card.abstention
         if not self.settings.abstain or abstention is None:
             return prediction
@@ -166,10 +165,6 @@ class Answers:
         if not any(line.content.get("kind") == "prediction" for line in lines):
             raise Refusal(404, "request_id: no answer with this id is in the log")
         await self._append(FeedbackEntry(request_id=about, label=label, key=asked.key))
-
-
-def _refused(error: LsgmerError) -> Refusal:
-    return Refusal(422 if isinstance(error, OutOfLimits) else 400, str(error))
 
 
 def read_waveform(content: bytes, channel: int | None, usual: int | None, most: ServiceSettings) -> Waveform:

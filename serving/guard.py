@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import json
 import logging
 import re
 import time
@@ -18,6 +16,7 @@ from urllib.parse import urlsplit
 from starlette.responses import JSONResponse
 
 from lsgmer.core.errors import LsgmerError
+from lsgmer.core.process import is_own_address
 from lsgmer.service.keys import Keys
 from lsgmer.service.settings import ServiceSettings, read_settings
 
@@ -64,10 +63,16 @@ class Asked:
     key: str | None = None
 
 
-def refusal_response(refusal: Refusal, asked: Asked) -> JSONResponse:
-    """Return the answer to a request that is refused."""
-    headers = {"Retry-After": str(RETRY_S)} if refusal.retry else None
-    content = {"error": refusal.reason, "request_id": asked.request_id}
+def refusal_response(refusal: Refusal, request_id: str, allow: str | None = None) -> JSONResponse:
+    """Return the answer to a request that is refused; `allow` names the methods of an address that takes others."""
+    headers = {"Retry-After": str(RETRY_S)} if refusal.retry else {}
+    if refusal.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if refusal.status in (408, 413):
+        headers["Connection"] = "close"  # the rest of the body is not read
+    if allow is not None:
+        headers["Allow"] = allow
+    content = {"error": refusal.reason, "request_id": request_id}
     return JSONResponse(content, status_code=refusal.status, headers=headers)
 
 
@@ -221,33 +226,25 @@ class _Answer:
                 self._replaced = True
                 await self.refuse(Refusal(status, REMEDIES.get(status, "the request cannot be answered")), headers)
                 return
-            self.started = True
-            mine = {name: value for name, value in HEADERS.items() if name.lower() not in headers}
-            extra = [(name.lower().encode(), value.encode()) for name, value in mine.items()]
-            kept = [pair for pair in message["headers"] if pair[0].lower() not in (b"x-request-id", b"server")]
-            message = {**message, "headers": [*kept, *extra, (b"x-request-id", self._request_id.encode())]}
-        elif self._replaced:
-            return
-        await self._send(message)
+            await self._start(message, headers)
+        elif not self._replaced:
+            await self._send(message)
+
+    async def _start(self, message: Message, headers: Mapping[str, str]) -> None:
+        self.started = True
+        mine = {name: value for name, value in HEADERS.items() if name.lower() not in headers}
+        extra = [(name.lower().encode(), value.encode()) for name, value in mine.items()]
+        kept = [pair for pair in message["headers"] if pair[0].lower() not in (b"x-request-id", b"server")]
+        await self._send({**message, "headers": [*kept, *extra, (b"x-request-id", self._request_id.encode())]})
 
     async def refuse(self, refusal: Refusal, headers: Mapping[str, str] | None = None) -> None:
         if self.started:
             return
-        self.started = True
-        body = json.dumps({"error": refusal.reason, "request_id": self._request_id}).encode()
-        pairs = {**HEADERS, "Content-Type": "application/json", "Content-Length": str(len(body))}
-        pairs["X-Request-ID"] = self._request_id
-        if refusal.retry:
-            pairs["Retry-After"] = str(RETRY_S)
-        if refusal.status == 401:
-            pairs["WWW-Authenticate"] = "Bearer"
-        if headers and "allow" in headers:
-            pairs["Allow"] = headers["allow"]
-        if refusal.status in (408, 413):
-            pairs["Connection"] = "close"  # the rest of the body is not read
-        sent = [(name.lower().encode(), value.encode()) for name, value in pairs.items()]
-        await self._send({"type": "http.response.start", "status": refusal.status, "headers": sent})
-        await self._send({"type": "http.response.body", "body": body})
+        response = refusal_response(refusal, self._request_id, (headers or {}).get("allow"))
+        await self._start(
+            {"type": "http.response.start", "status": refusal.status, "headers": response.raw_headers}, {}
+        )
+        await self._send({"type": "http.response.body", "body": response.body})
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -270,9 +267,4 @@ def _address(scope: Scope) -> str:
 
 def _is_local(scope: Scope, headers: Mapping[str, str]) -> bool:
     """Return whether the request comes from this machine itself, and not through a proxy on it."""
-    if "x-forwarded-for" in headers or "forwarded" in headers:
-        return False
-    try:
-        return ipaddress.ip_address(_address(scope)).is_loopback
-    except ValueError:
-        return False
+    return not {"x-forwarded-for", "forwarded"} & headers.keys() and is_own_address(_address(scope))

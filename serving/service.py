@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import bentoml
 from starlette.applications import Starlette
@@ -96,9 +96,9 @@ async def openapi(request: Request) -> Response:
     return JSONResponse(document(settings(), service.bundle.card.train.labels.names, service.bundle.tag))
 
 
-async def refused(request: Request, error: Exception) -> Response:
-    """Return the answer to a request that is refused."""
-    return refusal_response(error, request.state.asked) if isinstance(error, Refusal) else Response(status_code=500)
+async def refused(request: Request, refusal: Exception) -> Response:
+    """Return the answer to a request that is refused: only a Refusal comes here."""
+    return refusal_response(cast(Refusal, refusal), request.state.asked.request_id)
 
 
 pages = Starlette(
@@ -161,7 +161,7 @@ class EmotionService:
                 raise answer
         except Refusal as refusal:
             ctx.response.status_code = refusal.status
-            return refusal_response(refusal, asked)
+            return refusal_response(refusal, asked.request_id)
         return JSONResponse(answer)
 
     async def answer_batch(self, request: Request) -> Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import getpass
-import ipaddress
 import os
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from lsgmer.core.errors import GateRejected, LsgmerError, PackagingRefused, ParamsError
 from lsgmer.core.paths import Workspace
+from lsgmer.core.process import is_own_address
 from lsgmer.registry import champions as store
 from lsgmer.registry.model_card import Forced
 from lsgmer.registry.promotion import packaged_tag, read_gate
@@ -56,21 +56,13 @@ def serve(host: str, port: int, assignments: Sequence[str] = (), listed: bool = 
         usual[f"{PREFIX}KEYS"] = str(workspace.keys)
     environment = {**usual, **dvc.environment(), **given, "BENTOML_HOME": str(workspace.bentos)}
     read_settings(environment)
-    if not only_this_machine(host) and not environment.get(f"{PREFIX}KEYS"):
+    if not is_own_address(host) and not environment.get(f"{PREFIX}KEYS"):
         raise LsgmerError(f"--host {host}: other machines are answered only with an API key; `lsgmer keys add NAME`")
     print(f"serving {champion.tag} on http://{host}:{port} (Ctrl-C stops it)", flush=True)
     print(f"API keys: {environment.get(f'{PREFIX}KEYS') or 'none, so only this machine is answered'}", flush=True)
     print(f"answers are logged in {environment[f'{PREFIX}LOG'] or 'no file'}", flush=True)
     command = serve_command(store.bento_folder(workspace, champion.tag), host, port)
     os.execve(sys.executable, command, environment)  # noqa: S606
-
-
-def only_this_machine(host: str) -> bool:
-    """Return whether only this machine can reach a server that listens on `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_port(host: str, port: int) -> None:

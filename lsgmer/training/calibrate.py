@@ -24,25 +24,15 @@ BINS = 10
 LARGEST = 20.0
 
 
-@torch.no_grad()
-def calibrate(model: Model, valid: Feeder) -> Calibration:
-    """Set the temperature of `model`, which is in eval mode, to the one with the lowest log loss on `valid`."""
-    model.temperature_scale.fill_(1.0)
-    logits = _logits(model, valid)
-    temperature = best_temperature(logits, valid.labels)
-    model.temperature_scale.fill_(temperature)
+def calibrate(logits: Array, labels: Array) -> Calibration:
+    """Return the temperature with the lowest log loss of `logits` (N, C) for `labels` (N,), and what it does to ECE."""
+    temperature = best_temperature(logits, labels)
     before, after = (softmax(logits / t) for t in (1.0, temperature))
     return Calibration(
         temperature=temperature,
-        ece_before=expected_calibration_error(valid.labels, before, BINS),
-        ece_after=expected_calibration_error(valid.labels, after, BINS),
+        ece_before=expected_calibration_error(labels, before, BINS),
+        ece_after=expected_calibration_error(labels, after, BINS),
     )
-
-
-@torch.no_grad()
-def abstention(model: Model, valid: Feeder, risk: float) -> Abstention | None:
-    """Return when to give no emotion so that at most `risk` of the others on `valid` are wrong; None if never."""
-    return threshold_for(softmax(_logits(model, valid)), valid.labels, risk)
 
 
 def threshold_for(probabilities: Array, labels: Array, risk: float) -> Abstention | None:
@@ -69,7 +59,10 @@ def threshold_for(probabilities: Array, labels: Array, risk: float) -> Abstentio
     return Abstention(risk=risk, threshold=float(top[order][place]), coverage=(place + 1) / len(labels), n=len(labels))
 
 
-def _logits(model: Model, valid: Feeder) -> Array:
+@torch.no_grad()
+def uncalibrated_logits(model: Model, valid: Feeder) -> Array:
+    """Return the logits (N, C) of `model`, which is in eval mode, for `valid`; its temperature becomes 1."""
+    model.temperature_scale.fill_(1.0)
     return torch.cat([model(batch).logits.double().cpu() for batch, _ in valid.in_order()]).numpy()
 
 

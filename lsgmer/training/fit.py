@@ -13,11 +13,13 @@ from lsgmer.core.records import MODALITIES, Modality, digest
 from lsgmer.core.source import library_versions
 from lsgmer.features.store import FeatureSplit
 from lsgmer.model.ensemble import Ensemble, Model
+from lsgmer.model.logistic import softmax
 from lsgmer.model.lsgmer import LSGMER
 from lsgmer.model.train_card import Member, speaker_digest
-from lsgmer.training.calibrate import abstention, calibrate
+from lsgmer.training.calibrate import calibrate, threshold_for, uncalibrated_logits
 from lsgmer.training.launch import is_first
-from lsgmer.training.params import TrainingSections
+from lsgmer.training.loader import Feeder
+from lsgmer.training.params import TrainingSections, TrainParams
 from lsgmer.training.trainer import History, Progress, Trainer
 
 SECTIONS = ("runtime", "model", "objective", "train")
@@ -99,13 +101,21 @@ def fit(
     first = runs[0]
     model: Model = Ensemble([run.model for run in runs]).eval() if count > 1 else first.model
     card = card_fields(train, valid, params, chosen, first.progress)
-    card |= {"learning": first.trainer.learning, "calibration": None}
+    card |= {"learning": first.trainer.learning}
     if count > 1:
         card |= {"members": tuple(map(_member, runs)), "valid_metrics": first.trainer.measure(model)}
-    if params.train.calibrate:
-        card["calibration"] = calibrate(model, first.trainer.valid)
-    card["abstention"] = abstention(model, first.trainer.valid, params.train.abstain_risk)
+    card |= _fit_to_valid(model, first.trainer.valid, params.train)
     return Fitted(model.cpu(), history, card, tuple(run.state for run in runs))
+
+
+def _fit_to_valid(model: Model, valid: Feeder, params: TrainParams) -> dict[str, Any]:
+    """Set the temperature of `model`, if asked for, and return what of the card was fitted on the validation split."""
+    logits, labels = uncalibrated_logits(model, valid), valid.labels
+    calibration = calibrate(logits, labels) if params.calibrate else None
+    temperature = 1.0 if calibration is None else calibration.temperature
+    model.temperature_scale.fill_(temperature)
+    threshold = threshold_for(softmax(logits / temperature), labels, params.abstain_risk)
+    return {"calibration": calibration, "abstention": threshold}
 
 
 def _train(

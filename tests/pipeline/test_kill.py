@@ -49,6 +49,6 @@ def test_killed_runs_resume_to_the_same_bytes(golden, tmp_path, kills):
     assert wait_for(lambda: not processes_in(project.root), 15), processes_in(project.root)
     done = project.lsgmer("run")
     assert done.code == 0, [*killed, done.output]
-    assert re.search(r"resuming after epoch \d", done.output), done.output
+    assert re.search(r"resuming after epoch [1-6]", done.output), done.output
     assert project.locked() == golden[0].locked()
     assert not processes_in(project.root)
