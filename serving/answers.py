@@ -122,9 +122,9 @@ class Answers:
         work = partial(self.predictor.predict, items, levels=levels, learn=learn)
         return [self.judged(answer) for answer in self._batches.run(work, background).result()]
 
-    def enrol(self, items: Sequence[Input], levels: SpeakerLevels) -> None:
+    def enrol(self, items: Sequence[Input], levels: SpeakerLevels, background: bool) -> None:
         """Add the audio of `items` to their speakers' levels, as `turns` does. Raises Closed."""
-        self._batches.run(partial(self.predictor.enrol, items, levels), background=True).result()
+        self._batches.run(partial(self.predictor.enrol, items, levels), background).result()
 
     def _outcome(self, prediction: Prediction | LsgmerError) -> Prediction | Refusal:
         """Return what is answered: a prediction, or why there is none."""

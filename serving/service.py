@@ -9,7 +9,7 @@ import bentoml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 import lsgmer
@@ -19,6 +19,7 @@ from lsgmer.inference.prediction import Prediction
 from serving.calls import jobs, start, status, stop
 from serving.form import PredictRequest, read_batch, read_feedback, read_form, settings
 from serving.guard import Asked, Guard, Refusal, refusal_response
+from serving.live import live
 from serving.openapi import document
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ pages = Starlette(
         Route("/analyze", jobs),
         Route("/analyze/{name}", status),
         Route("/analyze/{name}", stop, methods=["DELETE"]),
+        WebSocketRoute("/live", live),
         Route("/speakers", speakers),
         Route("/speakers/{name}", forget, methods=["DELETE"]),
         Mount("/web", StaticFiles(directory=WEB), name="web"),

@@ -52,6 +52,7 @@ RUNTIME = (
     "ruamel.yaml",
     "psutil",
     "python-multipart",
+    "websockets",  # /live
 )  # bentoml adds itself, in the version that builds the Bento
 
 
