@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import tempfile
+import shutil
 import threading
 import time
-from pathlib import Path
 
 from lsgmer.conversations.analyze import Analyzer, Progress, Request
 from lsgmer.conversations.steps import FolderSteps
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import write_atomically
-from lsgmer.service.jobs import ATTEMPTS, RESULT, STEPS, UPLOAD, Job, JobStore
+from lsgmer.service.jobs import ATTEMPTS, RESULT, STEPS, UPLOAD, Job, JobStore, temporary_folder
 from lsgmer.service.locking import lock_file
 from lsgmer.service.settings import ServiceSettings
 from lsgmer.speech.silero import Silero
@@ -36,9 +35,7 @@ class JobRunner:
 
     def __init__(self, answers: Answers, settings: ServiceSettings) -> None:
         self.answers, self.settings = answers, settings
-        self._own = None if settings.jobs else tempfile.TemporaryDirectory(prefix="lsgmer-jobs-")
-        folder = Path(self._own.name) if self._own else Path(str(settings.jobs))
-        self.store = JobStore(folder, settings.job_hours)
+        self.store = JobStore(settings.jobs or temporary_folder(), settings.job_hours)
         self._changed, self._closed = threading.Condition(), False
         self._voices: Silero | None = None
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -54,8 +51,8 @@ class JobRunner:
         self._closed = True
         self.wake()
         self._thread.join(timeout=10)
-        if self._own is not None:
-            self._own.cleanup()
+        if self.settings.jobs is None:
+            shutil.rmtree(self.store.folder, ignore_errors=True)
 
     @property
     def voices(self) -> Silero:

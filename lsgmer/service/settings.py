@@ -12,6 +12,7 @@ from lsgmer.core.errors import ParamsError
 from lsgmer.core.records import first_problem
 
 PREFIX = "LSGMER_SERVICE_"
+WORKER_CORES, WORKER_BYTES, MOST_WORKERS = 2, 2 * 2**30, 8
 
 
 class ServiceSettings(BaseModel):
@@ -32,6 +33,9 @@ class ServiceSettings(BaseModel):
     max_waiting: PositiveInt = Field(256, description="utterances that wait for the model: 503 with Retry-After")
     max_waiting_mib: PositiveFloat = Field(256.0, description="of decoded audio that waits for the model: 503")
     requests_per_minute: NonNegativeInt = Field(0, description="of one key (or one address): 429; 0: any number")
+    workers: NonNegativeInt = Field(
+        0, description="processes that answer, each with these limits; 0: by cores and memory"
+    )
     batch_items: PositiveInt = Field(8, description="utterances that are predicted together at most")
     body_s: PositiveFloat = Field(30.0, description="seconds in which a body must arrive: 408")
     decode_s: PositiveFloat = Field(10.0, description="seconds that decoding a recording may take: 422")
@@ -65,6 +69,14 @@ class ServiceSettings(BaseModel):
     def max_body_bytes(self) -> int:
         """The largest sum of the bodies that are held at once, in bytes."""
         return int(self.max_body_mib * 2**20)
+
+
+def workers_for(cores: int, free_bytes: int, keeps_levels: bool) -> int:
+    """Return how many processes suit a machine: each takes a core to predict, one for all else, and some memory.
+
+    One where speakers' levels are kept, which are in the memory of a process.
+    """
+    return 1 if keeps_levels else max(1, min(cores // WORKER_CORES, free_bytes // WORKER_BYTES, MOST_WORKERS))
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> ServiceSettings:
