@@ -12,9 +12,10 @@ import numpy as np
 from lsgmer.audio import length
 from lsgmer.conversations.recording import Recording, Survey
 from lsgmer.core.records import Record, Seconds
+from lsgmer.core.text import clock
 from lsgmer.speech.silero import Silero
 from lsgmer.speech.voice_activity import Span, TurnFinder
-from lsgmer.turns.turn import Turn, clock, demand_inside, in_order
+from lsgmer.turns.turn import Turn, demand_inside, in_order
 
 Array = np.ndarray[Any, Any]
 LEAK_DB = 24.0  # a channel that is so much quieter than another one during a turn only carries the other's voice
