@@ -6,12 +6,22 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from lsgmer.core.errors import ParamsError
 from lsgmer.core.records import first_problem
 
 PREFIX = "LSGMER_SERVICE_"
+OFF = "off"
 
 
 class ServiceSettings(BaseModel):
@@ -37,9 +47,22 @@ class ServiceSettings(BaseModel):
     decode_s: PositiveFloat = Field(10.0, description="seconds that decoding a recording may take: 422")
     answer_s: PositiveFloat = Field(60.0, description="seconds that an answer may take: 504")
     abstain: bool = Field(False, description="give no emotion where the model is less sure than its card demands")
+    transcribe: str = Field(
+        OFF, description="what writes words that are asked for: off, moonshine (English), a Whisper model's folder"
+    )
     keys: Path | None = Field(None, description="file of API keys; without one only this machine is answered")
     log: Path | None = Field(None, description="folder of the prediction log; without one nothing is logged")
     log_sync: bool = Field(False, description="wait for the disk at each line of the log: it survives a power failure")
+
+    @field_validator("transcribe", mode="before")
+    @classmethod
+    def _nothing_is_off(cls, given: str | None) -> str:
+        return given or OFF
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether words are written where they are asked for."""
+        return self.transcribe != OFF
 
     @property
     def max_upload_bytes(self) -> int:
