@@ -75,7 +75,7 @@ class TranscribeParams(Section):
     `moonshine` is English, inside an installed package, an optional extra. `whisper` loads Whisper, or another
     sequence-to-sequence recogniser, from a folder (or a hub id at a `revision`), through transformers; `language` is
     what a multilingual one should expect (null: it decides). Words of a lower mean log-probability than
-    `min_log_probability` are not believed (null: the kind's own, see docs/conversations.md).
+    `min_log_probability` are not believed (null: -0.5, which was measured with Moonshine).
     """
 
     kind: Literal["moonshine", "whisper"]

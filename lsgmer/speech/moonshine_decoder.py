@@ -16,7 +16,7 @@ from lsgmer.core.records import TranscriberSpec
 from lsgmer.core.source import library_versions
 from lsgmer.encoders.moonshine import NEEDS, PACKAGED, SAMPLE_RATE, SHORTEST, WEIGHTS_SHA256, session
 from lsgmer.encoders.weights import package_file
-from lsgmer.speech.rejection import DOUBT, Heard, token_cap
+from lsgmer.speech.rejection import DOUBT, MIN_LOG_PROBABILITY, Heard, token_cap
 
 FOLDER = PACKAGED.rpartition("/")[0]
 FILES = {
@@ -27,7 +27,6 @@ FILES = {
 START, END = 1, 2
 LAYERS, HEADS, HEAD_SIZE = 6, 8, 36
 SPACE = "\u2581"
-MIN_LOG_PROBABILITY = -0.5
 
 Array = np.ndarray[Any, Any]
 

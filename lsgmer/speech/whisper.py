@@ -16,9 +16,8 @@ from lsgmer.core.source import library_versions
 from lsgmer.encoders.params import TranscribeParams
 from lsgmer.encoders.transformer import quiet
 from lsgmer.encoders.weights import EncoderFiles
-from lsgmer.speech.rejection import DOUBT, Heard, token_cap
+from lsgmer.speech.rejection import DOUBT, MIN_LOG_PROBABILITY, Heard, token_cap
 
-MIN_LOG_PROBABILITY = -0.7  # Whisper's own fallback begins at -1, and it is surer than Moonshine of what it invents
 VERSIONS = ("torch", "torchaudio", "transformers", "tokenizers", "numpy")
 PROMPT = 4  # tokens that a multilingual Whisper begins with: start, language, task, no timestamps
 
