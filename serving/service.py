@@ -54,6 +54,7 @@ async def lineage(request: Request) -> Response:
         **card.lineage.model_dump(mode="json"),
         "features_sha256": card.train.feature_sha256,
         "encoders": {name: spec and spec.fingerprint for name, spec in card.train.encoders.items()},
+        "transcriber": card.train.transcriber and card.train.transcriber.fingerprint,
         "versions": card.train.versions,
         "forced": None if card.forced is None else card.forced.model_dump(mode="json"),
     }
@@ -176,6 +177,7 @@ class EmotionService:
         previous: str | None,
         speaker: str | None,
         channel: str | None,
+        transcribe: str | None,
         ctx: bentoml.Context,
     ) -> Response:
         """Estimate the emotion in an audio file, in the words, or in both together."""

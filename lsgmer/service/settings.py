@@ -6,13 +6,23 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from lsgmer.core.errors import ParamsError
 from lsgmer.core.records import first_problem
 
 PREFIX = "LSGMER_SERVICE_"
 WORKER_CORES, WORKER_BYTES, MOST_WORKERS = 2, 2 * 2**30, 8
+OFF = "off"
 
 
 class ServiceSettings(BaseModel):
@@ -51,9 +61,22 @@ class ServiceSettings(BaseModel):
     max_live_s: PositiveFloat = Field(4 * 3600.0, description="seconds of audio of a live session, which then ends")
     live_idle_s: PositiveFloat = Field(60.0, description="seconds without a message after which a live session ends")
     jobs: Path | None = Field(None, description="folder of the analyses; without one they do not survive a restart")
+    transcribe: str = Field(
+        OFF, description="what writes words that are asked for: off, moonshine (English), a Whisper model's folder"
+    )
     keys: Path | None = Field(None, description="file of API keys; without one only this machine is answered")
     log: Path | None = Field(None, description="folder of the prediction log; without one nothing is logged")
     log_sync: bool = Field(False, description="wait for the disk at each line of the log: it survives a power failure")
+
+    @field_validator("transcribe", mode="before")
+    @classmethod
+    def _nothing_is_off(cls, given: str | None) -> str:
+        return given or OFF
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether words are written where they are asked for."""
+        return self.transcribe != OFF
 
     @property
     def max_upload_bytes(self) -> int:
