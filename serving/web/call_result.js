@@ -46,7 +46,7 @@ export function showCall(container, result, file) {
     said,
     timeline.element,
     detail,
-    ...summaryView(result, tones, actions),
+    ...summaryView(result, actions),
     h("h3", {}, "Turns"),
     list,
     h("h3", {}, "Download"),

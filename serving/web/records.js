@@ -32,8 +32,8 @@ function cardView(card) {
     facts([
       ["Reads", reads(train.encoders)],
       ["Labels", metrics.labels.join(", ")],
-      ["Measured on", `${served.n} utterances of ${metrics.n_speakers} speakers that are not in its training data`],
-      ["Trained on", Object.entries(train.split_counts).map(([part, n]) => `${part}: ${n}`).join(", ")],
+      ["Measured on", `${served.n} utterances of ${metrics.n_speakers} speakers`],
+      ["Utterances", Object.entries(train.split_counts).map(([part, n]) => `${part}: ${n}`).join(", ")],
       ["Speakers seen", String(train.seen_speakers.length)],
       ["Abstains below", train.abstention ? `${percent(train.abstention.threshold)}, if the service is set so` : "never"],
     ]),
@@ -63,7 +63,7 @@ function lineageView(lineage) {
       ["Model", version],
       ["Commit", source?.commit || "not from a repository"],
       ["Changed since the commit", source?.dirty === null ? "unknown" : source?.dirty ? "yes" : "no"],
-      ["Source", source?.source_sha256],
+      ["Source", code(source?.source_sha256)],
       ["Promotion", forced ? `forced by ${forced.by}: ${forced.reason}` : "passed the gate"],
     ]),
     table("Hashes", ["Of", "sha256"], Object.entries(hashes)
@@ -95,7 +95,7 @@ function interval(found) {
 
 function confusion(labels, served) {
   const rows = served.confusion.map((row, i) => [labels[i], ...row.map(String), served.recall[labels[i]] == null ? "–" : percent(served.recall[labels[i]])]);
-  return table("Which label was right (rows) and which was given (columns)", ["", ...labels, "Recall"], rows);
+  return table("Which label was right (rows) and which was given (columns)", ["Right label", ...labels, "Recall"], rows);
 }
 
 function groups(found) {

@@ -4,13 +4,12 @@ import { bars } from "./answer.js";
 import { clock, count, h, percent } from "./dom.js";
 
 /** Return the elements of the summary. */
-export function summaryView(result, tones, actions) {
+export function summaryView(result, actions) {
   const summary = result.summary || {};
   const turnAt = (index) => result.timeline.find((turn) => turn.index === index);
-  const labels = [...tones.keys()];
   return [
     h("h3", {}, "Shares of speech"),
-    h("div", { class: "columns", id: "shares" }, ...result.speakers.map((speaker) => speakerView(speaker, labels))),
+    h("div", { class: "columns", id: "shares" }, ...result.speakers.map(speakerView)),
     h("h3", {}, "Most negative moments"),
     negative(summary, turnAt, actions),
     h("h3", {}, "Turning points"),
@@ -18,13 +17,13 @@ export function summaryView(result, tones, actions) {
   ];
 }
 
-function speakerView(speaker, labels) {
-  const shares = Object.fromEntries(labels.map((name) => [name, speaker.shares?.[name] ?? 0]));
-  const order = [...labels].sort((a, b) => shares[b] - shares[a]);
+function speakerView(speaker) {
+  const { shares } = speaker; // null where none of the speaker's turns was estimated
+  const order = Object.keys(shares || {}).sort((a, b) => shares[b] - shares[a]);
   return h("div", {},
     h("h4", {}, speaker.name),
     h("p", { class: "hint" }, `${clock(speaker.speech_s)} of speech in ${count(speaker.turns, "turn")}`),
-    labels.length ? bars(null, shares, order) : null);
+    shares ? bars(null, shares, order) : null);
 }
 
 function negative(summary, turnAt, actions) {
@@ -43,7 +42,7 @@ function turning(summary, turnAt, actions) {
   if (found.length === 0) return h("p", { id: "turning" }, "There are none.");
   return h("ol", { class: "moments", id: "turning" }, ...found.map((point) => h("li", {},
     playButton(point.at_s, point.speaker, turnAt(point.turn), actions),
-    `${clock(point.at_s, true)} ${point.speaker}: from ${point.from} to ${point.to}`,
+    `${clock(point.at_s, true)} ${point.speaker}: from ${point.before} to ${point.after}`,
     quote(turnAt(point.turn)))));
 }
 
@@ -53,7 +52,7 @@ function playButton(seconds, speaker, turn, actions) {
     if (turn) actions.playTurn(turn);
     else actions.playFrom(seconds);
   };
-  return h("button", { class: "small", "aria-label": label, onclick: play }, "Play");
+  return h("button", { class: "quiet small", "aria-label": label, onclick: play }, "Play");
 }
 
 const quote = (turn) => (turn?.text ? h("q", {}, turn.text) : null);

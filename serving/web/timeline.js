@@ -9,6 +9,7 @@ const NAME_PX = 44; // from this width on a turn is labelled with its emotion's 
 const LETTERS_PX = 18;
 const TICKS_S = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
 const TICK_PX = 70;
+const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 
 export class Timeline {
   /** `actions.playFrom(seconds)` and `actions.open(turn)` are what a click does. */
@@ -16,6 +17,7 @@ export class Timeline {
     this.result = result;
     this.duration = Math.max(result.duration_s, 0.001);
     this.zoom = 1;
+    this.gone = new AbortController();
     this.boxes = new Map();
     this.lanes = result.speakers.map((speaker) => this.lane(speaker, tones));
     this.head = h("div", { class: "playhead", hidden: true });
@@ -33,8 +35,7 @@ export class Timeline {
     this.scroll.addEventListener("scroll", () => this.redraw());
     this.track.addEventListener("click", (event) => this.clicked(event, actions));
     new ResizeObserver(() => this.fit()).observe(this.scroll);
-    const dark = window.matchMedia("(prefers-color-scheme: dark)");
-    dark.addEventListener("change", () => this.redraw());
+    DARK.addEventListener("change", () => this.redraw(), { signal: this.gone.signal });
   }
 
   lane(speaker, tones) {
@@ -100,6 +101,10 @@ export class Timeline {
   }
 
   redraw() {
+    if (!this.scroll.isConnected) {
+      this.gone.abort();
+      return;
+    }
     const start = this.scroll.scrollLeft / (this.perS || 1);
     const end = start + this.scroll.clientWidth / (this.perS || 1);
     for (const { canvas, peaks } of this.lanes) {

@@ -20,7 +20,7 @@ function row(turn, tones, actions) {
   const about = `turn ${turn.index + 1}, ${turn.speaker}, ${headline(turn)}`;
   const cell = (kind, ...content) => h("td", { role: "cell", class: kind }, ...content);
   return h("tr", { role: "row", "data-row": String(turn.index) },
-    cell("hear", h("button", { class: "small", onclick: () => actions.playTurn(turn), "aria-label": `Play ${about}` }, "Play")),
+    cell("hear", h("button", { class: "quiet small", onclick: () => actions.playTurn(turn), "aria-label": `Play ${about}` }, "Play")),
     cell("time", when),
     cell("speaker", turn.speaker),
     cell("emotion",
@@ -30,8 +30,9 @@ function row(turn, tones, actions) {
       turn.warnings?.length ? h("span", { class: "warned", title: turn.warnings.join(" ") }, " (warnings)") : null),
     cell("probability", share),
     cell("words",
-      turn.error ? h("span", { class: "hint" }, turn.error) : turn.text || "",
-      turn.text && turn.automatic ? h("span", { class: "hint" }, " (by machine)") : null));
+      turn.text || "",
+      turn.text && turn.automatic ? h("span", { class: "hint" }, " (by machine)") : null,
+      turn.error ? h("span", { class: "hint" }, `${turn.text ? " " : ""}No estimate: ${turn.error}`) : null));
 }
 
 /** Mark the row of the turn that is heard; none for null. */
