@@ -11,20 +11,24 @@ const ONLY = {
   text: ["model-hint", "This model reads words only: of a recording, it uses the transcribed words."],
 };
 
-/** Say which model answers, where that may be known without an API key. */
+/** Say which model answers and what it can do, where that may be known without an API key. */
 async function introduce() {
-  let lineage;
   try {
-    lineage = await ask("lineage", { quiet: true });
+    const lineage = await ask("lineage", { quiet: true });
+    $("served").textContent = `Model ${lineage.model_version}. `;
+    const used = Object.keys(lineage.encoders || {}).filter((name) => lineage.encoders[name]);
+    if (used.length === 1 && ONLY[used[0]]) {
+      const [place, text] = ONLY[used[0]];
+      $(place).textContent = text;
+      $(place).hidden = false;
+    }
+    const { transcribes } = await ask("analyze", { quiet: true });
+    for (const name of transcribes ? [] : ["transcribe", "call-transcribe"]) {
+      $(name).disabled = true;
+      $(`${name}-hint`).textContent = "This service does not transcribe.";
+    }
   } catch {
-    return; // it is known with the first answer
-  }
-  $("served").textContent = `Model ${lineage.model_version}. `;
-  const used = Object.keys(lineage.encoders || {}).filter((name) => lineage.encoders[name]);
-  if (used.length === 1 && ONLY[used[0]]) {
-    const [place, text] = ONLY[used[0]];
-    $(place).textContent = text;
-    $(place).hidden = false;
+    // the first answer or refusal says it
   }
 }
 

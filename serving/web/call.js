@@ -12,6 +12,7 @@ const STAGES = {
   reading: "Reading the recording…",
   "finding turns": "Finding who speaks when…",
   transcribing: "Transcribing the words…",
+  levels: "Measuring each speaker's usual level…",
   predicting: "Estimating each turn…",
   done: "Done.",
 };
@@ -49,11 +50,11 @@ async function submit(event) {
   progress({ stage: "sending" });
   try {
     job = analyse(formOf(file), progress);
-    const result = await job.result;
+    const { job_id: id, result } = await job.done;
     const show = () => {
       goTo("call");
       fail(null);
-      showCall($("call-result"), result, file);
+      showCall($("call-result"), result, file, id);
       $("call-title").focus();
     };
     say(`Done: ${count(result.timeline.length, "turn")} in ${clock(result.duration_s)}.`);
@@ -73,8 +74,8 @@ function formOf(file) {
   form.append("audio", file);
   const turns = $("call-turns").files[0];
   if (turns) form.append("turns", turns);
-  const speakers = $("call-speakers").value.split(",").map((name) => name.trim());
-  if (speakers.some(Boolean)) form.append("speakers", JSON.stringify(speakers));
+  const speakers = $("call-speakers").value.replace(/[,\s]+$/, "").split(",").map((name) => name.trim());
+  if (speakers[0]) form.append("speakers", JSON.stringify(speakers));
   if ($("call-transcribe").checked) form.append("transcribe", "true");
   return form;
 }

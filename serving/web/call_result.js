@@ -12,8 +12,8 @@ import { MOST_S, peaksOf } from "./waveform.js";
 
 const FROM = { given: "as given in the file of turns", "voice activity": "as found by voice activity" };
 
-/** Show `result` in `container`; `file` is the recording it is about, in this page's memory. */
-export function showCall(container, result, file) {
+/** Show the `result` of a job in `container`; `file` is the recording it is about, in this page's memory. */
+export function showCall(container, result, file, jobId) {
   const tones = tonesOf(labelsOf(result));
   const player = h("audio", { id: "call-player", controls: true, "aria-label": `The recording ${file.name}` });
   const said = h("p", { class: "hint", id: "call-player-says", role: "status" });
@@ -30,7 +30,7 @@ export function showCall(container, result, file) {
     playTurn: (turn) => moments.play(turn.start_s, turn.end_s),
     playFrom: (seconds) => moments.play(seconds),
     open: (turn, focus = false) => {
-      openTurn(detail, turn, result, actions);
+      openTurn(detail, { ...turn, model_version: result.model_version, request_id: `${jobId}/${turn.index}` }, actions);
       timeline.select(turn);
       if (focus) detail.focus();
     },
@@ -79,7 +79,7 @@ function facts(result) {
     + `Model ${result.model_version}.`;
 }
 
-function openTurn(detail, turn, result, actions) {
+function openTurn(detail, turn, actions) {
   const about = `Turn ${turn.index + 1}: ${turn.speaker}, ${clock(turn.start_s, true)} to ${clock(turn.end_s, true)}`;
   detail.replaceChildren(
     h("h3", {}, about),
@@ -87,7 +87,7 @@ function openTurn(detail, turn, result, actions) {
       h("button", { class: "small", onclick: () => actions.playTurn(turn) }, "Play"),
       h("button", { class: "quiet small", onclick: () => { detail.hidden = true; } }, "Close")),
     ...(turn.text ? [h("p", {}, h("q", {}, turn.text), turn.automatic ? h("span", { class: "hint" }, " (by machine)") : "")] : []),
-    ...answerView({ ...turn, model_version: result.model_version }, "turn-", "h4"));
+    ...answerView(turn, "turn-", "h4"));
   detail.tabIndex = -1;
   detail.hidden = false;
 }

@@ -5,7 +5,7 @@ import { ask } from "./ask.js";
 const EVERY_S = 1;
 const MOST_FAILURES = 5; // in a row, before asking is given up
 
-/** Work in progress: `result` is a promise; `cancel` ends it, here and at the service. */
+/** Work in progress: `done` is a promise of the job, with its `result`; `cancel` ends it, here and at the service. */
 export function analyse(form, onProgress) {
   const controller = new AbortController();
   const { signal } = controller;
@@ -29,7 +29,7 @@ export function analyse(form, onProgress) {
       forget();
     }
   };
-  return { result: run(), cancel: () => controller.abort() };
+  return { done: run(), cancel: () => controller.abort() };
 }
 
 async function poll(place, signal, onProgress) {
@@ -39,7 +39,7 @@ async function poll(place, signal, onProgress) {
     try {
       const job = await ask(place, { signal });
       failures = 0;
-      if (job.status === "done") return job.result;
+      if (job.status === "done") return job;
       if (job.status === "failed") throw new Error(job.error || "The analysis failed; the server's log may say why.");
       if (job.status === "cancelled") throw new Error("The analysis was cancelled at the server.");
       onProgress(job);

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import os
 from pathlib import Path
+from typing import Any
 
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -14,6 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 WIDTHS = {"desktop": 1280, "phone": 390}
 SCHEMES = ("light", "dark")
+RUN = "const done = arguments[0]; axe.run().then((found) => done(found.violations), (error) => done(String(error)));"
 
 
 def visible(page: webdriver.Chrome, name: str) -> str:
@@ -35,7 +38,7 @@ def shown_bars(page: webdriver.Chrome, name: str) -> dict[str, str]:
 def tab_to(page: webdriver.Chrome, selector: str, most: int = 40) -> WebElement:
     """Press TAB until what matches `selector` has the focus, and return it."""
     for _ in range(most):
-        page.switch_to.active_element.send_keys(Keys.TAB)
+        ActionChains(page).send_keys(Keys.TAB).perform()
         if page.execute_script("return document.activeElement.matches(arguments[0])", selector):
             return page.switch_to.active_element
     raise AssertionError(f"{selector} cannot be reached with {most} presses of TAB")
@@ -61,3 +64,24 @@ def picture(page: webdriver.Chrome, name: str) -> None:
     if folder := os.environ.get("LSGMER_SCREENSHOTS"):
         taken = page.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "format": "png"})
         (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(taken["data"]))
+
+
+def findings(page: webdriver.Chrome, axe: str) -> list[str]:
+    """Return what axe-core finds on the page as it is."""
+    page.execute_script(axe)
+    found: Any = page.execute_async_script(RUN)
+    assert isinstance(found, list), found
+    return [f"{one['impact']} {one['id']}: {node['html']}" for one in found for node in one["nodes"]]
+
+
+def check_looks(page: webdriver.Chrome, axe: str, name: str) -> None:
+    """Fail where axe-core finds anything or the page is wider than the screen, in every look."""
+    try:
+        for device, width in WIDTHS.items():
+            for scheme in SCHEMES:
+                look(page, scheme, width)
+                picture(page, f"{name}-{device}-{scheme}")
+                assert findings(page, axe) == [], f"{device}, {scheme}"
+                assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    finally:
+        look_as_usual(page)

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
-
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.browser.helpers import SCHEMES, WIDTHS, look, look_as_usual, picture, visible, words_of
+from tests.browser.helpers import check_looks, findings, visible, words_of
 from tests.serving.test_service import WORDS
-
-RUN = "const done = arguments[0]; axe.run().then((found) => done(found.violations), (error) => done(String(error)));"
-
-
-@pytest.fixture(scope="session")
-def axe() -> str:
-    """The source of axe-core, from the package that carries it."""
-    found = find_spec("axe_playwright_python")
-    assert found is not None
-    assert found.origin is not None
-    return (Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8")
 
 
 def show_answer(page: webdriver.Chrome) -> None:
@@ -48,27 +33,6 @@ VIEWS = {
     "card": lambda page: show_record(page, "card"),
     "lineage": lambda page: show_record(page, "lineage"),
 }
-
-
-def findings(page: webdriver.Chrome, axe: str) -> list[str]:
-    """Return what axe-core finds on the page as it is."""
-    page.execute_script(axe)
-    found: Any = page.execute_async_script(RUN)
-    assert isinstance(found, list), found
-    return [f"{one['impact']} {one['id']}: {node['html']}" for one in found for node in one["nodes"]]
-
-
-def check_looks(page: webdriver.Chrome, axe: str, name: str) -> None:
-    """Fail where axe-core finds anything or the page is wider than the screen, in every look."""
-    try:
-        for device, width in WIDTHS.items():
-            for scheme in SCHEMES:
-                look(page, scheme, width)
-                picture(page, f"{name}-{device}-{scheme}")
-                assert findings(page, axe) == [], f"{device}, {scheme}"
-                assert page.execute_script("return document.documentElement.scrollWidth") <= width
-    finally:
-        look_as_usual(page)
 
 
 def test_axe_sees_what_is_wrong(page: webdriver.Chrome, axe: str) -> None:
