@@ -31,7 +31,8 @@ class SpeechTransformer:
     `encode` reads utterances one at a time, without padding or mask. `encode_together` does so for the convolutions
     alone, because padding would change what they give where the first one is normalised over time (HuBERT base,
     wav2vec 2.0 base); the layers above read all utterances at once, padded and masked, which changes values by less
-    than 1e-5. `padded` is False for an architecture of which this is not known: it is read one at a time.
+    than 1e-5. `padded` is False for an architecture of which this is not known, and for several `layers`: these are
+    read one at a time.
 
     With `below`, what the layers that learn read is returned instead: the outputs of the convolutions, or a lower
     layer's frames (see `learning`).
@@ -56,7 +57,8 @@ class SpeechTransformer:
             raise LsgmerError(f"{files.folder}: {config.model_type} is not a speech encoder of raw waveforms")
         self._shortest = _receptive_field(config.conv_kernel, config.conv_stride)
         self.hop_ms = 1000 * math.prod(config.conv_stride) / self._extractor.sampling_rate
-        self.padded = config.model_type in MASKED and getattr(self._model, "adapter", None) is None
+        whole = not self._layers and getattr(self._model, "adapter", None) is None
+        self.padded = whole and config.model_type in MASKED
         self.spec = EncoderSpec(
             modality="audio",
             kind="transformers",

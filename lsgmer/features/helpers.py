@@ -102,7 +102,7 @@ class Board:
     def _take(self, end: int) -> int | None:
         with self._taken.get_lock():
             i = int(self._taken.value)
-            if i >= end:
+            if i >= min(end, len(self._tasks)):
                 return None
             self._taken.value = i + 1
             return i
@@ -183,5 +183,6 @@ def _help(board: Board, readings: Readings, threads: int) -> None:
     try:
         for _ in board.encode(sys.maxsize, readings.readers()):
             pass
-    except Exception:
-        sys.exit(1)  # the stage meets the same error in the same batch, and reports it
+    except Exception as error:  # the stage meets it in the same batch, and reports it as if it were alone
+        print(f"features: a helper failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)

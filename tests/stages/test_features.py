@@ -278,18 +278,18 @@ def test_helpers_change_no_byte_and_one_that_dies_loses_nothing(
     capsys: pytest.CaptureFixture[str],
     failing: bool,
 ) -> None:
-    """Even where they are as slow to start as here; `failing` ones find no encoder in the folder they are given."""
+    """Even where they are as slow to start as here; `failing` ones do not find the recordings."""
     params = make_workspace(tmp_path, roberta)
     monkeypatch.setattr(helpers, "TRIAL_S", 0.0)
     monkeypatch.setattr(helpers, "WORTH_S", 0.0)
     monkeypatch.setattr("lsgmer.features.extraction.encoding_processes", lambda threads: 2)
-    ready = tmp_path / "ready"
+    absent = tmp_path / "absent"
     begin = helpers.Helpers._start_if_worth_it
 
     def begin_and_wait(self: helpers.Helpers) -> None:
         first = not self._processes
         if failing:
-            monkeypatch.setattr(self, "_readings", replace(self._readings, root=ready))
+            monkeypatch.setattr(self, "_readings", replace(self._readings, corpus=absent))
         begin(self)
         deadline = time.monotonic() + 120
         while first and self._processes[0].is_alive() and not self._board.finished(10, 20):
