@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,10 +138,28 @@ class Answers:
     def _predict(self, items: Sequence[Input]) -> list[Prediction]:
         return self.predictor.predict(items, batch_size=self.settings.batch_items, levels=self.levels)
 
+    def turns(
+        self, items: Sequence[Input], levels: SpeakerLevels, background: bool, learn: bool = False
+    ) -> list[Prediction]:
+        """Return predictions for turns of a conversation, from any thread but the event loop's; wait for them.
+
+        Raises Closed when the service is stopping.
+        """
+        work = partial(self.predictor.predict, items, levels=levels, learn=learn)
+        return [self.judged(answer) for answer in self._batches.run(work, background).result()]
+
+    def enrol(self, items: Sequence[Input], levels: SpeakerLevels, background: bool) -> None:
+        """Add the audio of `items` to their speakers' levels, as `turns` does. Raises Closed."""
+        self._batches.run(partial(self.predictor.enrol, items, levels), background).result()
+
     def _outcome(self, prediction: Prediction | LsgmerError) -> Prediction | Refusal:
-        """Return the prediction, without its emotion where the model is less sure than its card demands."""
+        """Return what is answered: a prediction, or why there is none."""
         if isinstance(prediction, LsgmerError):
             return Refusal(422 if isinstance(prediction, OutOfLimits) else 400, str(prediction))
+        return self.judged(prediction)
+
+    def judged(self, prediction: Prediction) -> Prediction:
+        """Return the prediction, without its emotion where the model is less sure than its card demands."""
         abstention: Abstention | None = self.predictor.card.abstention
         if not self.settings.abstain or abstention is None:
             return prediction
@@ -149,6 +168,19 @@ class Answers:
         return prediction.model_copy(update={"emotion": None, "abstained": True})
 
     async def _log(self, name: str, route: str, asked: Asked, inputs: Inputs, answer: Prediction | Refusal) -> None:
+        latency_ms = 1000 * (time.perf_counter() - asked.started)
+        await self._append(self.entry(name, route, asked.key, inputs, answer, latency_ms))
+
+    def entry(
+        self,
+        name: str,
+        route: str,
+        key: str | None,
+        inputs: Inputs,
+        answer: Prediction | Refusal,
+        latency_ms: float,
+    ) -> PredictionEntry:
+        """Return what the log keeps of an answer."""
         output, warnings, status = None, 0, 200
         if isinstance(answer, Refusal):
             status = answer.status
@@ -161,18 +193,17 @@ class Answers:
                 abstained=answer.abstained,
                 transcribed=answer.transcript is not None and bool(answer.transcript.text),
             )
-        entry = PredictionEntry(
+        return PredictionEntry(
             request_id=name,
             route=route,
             status=status,
             inputs=inputs,
             output=output,
             warnings=warnings,
-            latency_ms=1000 * (time.perf_counter() - asked.started),
+            latency_ms=latency_ms,
             model_version=self.predictor.version,
-            key=asked.key,
+            key=key,
         )
-        await self._append(entry)
 
     async def _append(self, entry: PredictionEntry | FeedbackEntry) -> None:
         """Append to the log before anybody is answered. Raises Refusal when that fails: nothing goes out unlogged."""

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import is_own_address
@@ -29,6 +30,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 PROBES = ("/livez", "/readyz", "/healthz")  # an orchestrator's: no key, no limit
 PUBLIC = ("/", "/web/")  # the page itself, which holds nothing about anybody
+STREAMED = "/analyze"  # POST: a call, which goes to the disk as it arrives
 BODY_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 MOST_CALLERS = 10_000  # whose requests in the last minute are counted
 RETRY_S = 1
@@ -83,15 +85,18 @@ class Guard:
         self.app = app
         self.settings = settings or read_settings()
         self.keys = Keys.read(self.settings.keys) if self.settings.keys else None
-        self.requests = self.bytes = 0
+        self.requests = self.bytes = self.sessions = 0
         self._recent: OrderedDict[str, deque[float]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, of whatever kind."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope["type"] == "websocket":
+            await self._socket(scope, headers, receive, send)
+            return
         given = headers.get("x-request-id", "")
         asked = Asked(given if ID.fullmatch(given) else str(uuid.uuid4()))
         scope.setdefault("state", {})["asked"] = asked
@@ -110,6 +115,34 @@ class Guard:
             log.exception("request %s failed", asked.request_id)
             await answer.refuse(Refusal(500, "an error of the service, not of the request; its log has the details"))
 
+    async def _socket(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
+        """Admit a WebSocket, or refuse it before it opens; a browser may give its key in the first message."""
+        asked = Asked(str(uuid.uuid4()))
+        state = scope.setdefault("state", {})
+        state["asked"] = asked
+        try:
+            if headers.keys() & {"authorization", "x-api-key"} or self.keys is None:
+                asked.key = self._demand_key(scope, headers)
+            else:
+                state["admit"] = self._admit
+            self._demand_same_origin(scope, headers)
+            self._count(asked.key or _address(scope))
+            if self.sessions >= self.settings.max_live:
+                raise Refusal(503, f"{self.sessions} live sessions are open (max_live); try again later", retry=True)
+        except Refusal as refusal:
+            socket = WebSocket(scope, receive, send)
+            await socket.send_denial_response(refusal_response(refusal, asked.request_id))
+            return
+        self.sessions += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.sessions -= 1
+
+    def _admit(self, presented: str) -> str:
+        """Return the name of a key. Raises Refusal for a wrong one."""
+        return str(self._demand_key({"method": "", "path": ""}, {"x-api-key": presented}))
+
     async def _answer(self, scope: Scope, headers: Mapping[str, str], receive: Receive, answer: _Answer) -> None:
         path, asked = scope["path"], scope["state"]["asked"]
         if path in PROBES:
@@ -125,6 +158,9 @@ class Guard:
         self.requests += 1
         held = 0
         try:
+            if scope["method"] == "POST" and path == STREAMED:
+                await self._stream(scope, headers, receive, answer)
+                return
             body = b""
             if scope["method"] in BODY_METHODS:
                 body = await self._body(headers, receive)
@@ -138,7 +174,7 @@ class Guard:
     def _demand_key(self, scope: Scope, headers: Mapping[str, str]) -> str | None:
         """Return the name of the request's key. Raises Refusal for a wrong one, and for none where one is needed."""
         path = scope["path"]
-        if scope["method"] in ("GET", "HEAD") and (path == PUBLIC[0] or path.startswith(PUBLIC[1])):
+        if scope.get("method") in ("GET", "HEAD") and (path == PUBLIC[0] or path.startswith(PUBLIC[1])):
             return None
         if self.keys is None:
             if not _is_local(scope, headers):
@@ -179,8 +215,7 @@ class Guard:
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         """Return the body, whose bytes are counted in `self.bytes`. Raises Refusal where it is too large or late."""
-        declared = headers.get("content-length", "0")
-        self._demand_size(int(declared) if declared.isascii() and declared.isdigit() else 0)
+        self._demand_size(_declared(headers))
         chunks: list[bytes] = []
         size, whole = 0, False
         try:
@@ -204,6 +239,26 @@ class Guard:
         finally:
             if not whole:
                 self.bytes -= size
+
+    async def _stream(self, scope: Scope, headers: Mapping[str, str], receive: Receive, answer: _Answer) -> None:
+        """Let the application read a body that may be larger than memory, and bound it on the way."""
+        most, seconds, size = self.settings.max_call_bytes, self.settings.call_upload_s, 0
+        if _declared(headers) > most:
+            raise Refusal(413, f"the upload is over {self.settings.max_call_mib:g} MiB (max_call_mib)")
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > most:
+                raise Refusal(413, f"the upload is over {self.settings.max_call_mib:g} MiB (max_call_mib)")
+            return message
+
+        try:
+            async with asyncio.timeout(seconds):
+                await self.app(scope, counted, answer.send)
+        except TimeoutError:
+            raise Refusal(408, f"the upload did not arrive within {seconds:g} s (call_upload_s)") from None
 
     def _demand_size(self, size: int) -> None:
         if size > self.settings.max_upload_bytes:
@@ -259,6 +314,12 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
+
+
+def _declared(headers: Mapping[str, str]) -> int:
+    """Return the length of the body that the headers declare, 0 for none."""
+    declared = headers.get("content-length", "0")
+    return int(declared) if declared.isascii() and declared.isdigit() else 0
 
 
 def _address(scope: Scope) -> str:

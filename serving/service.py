@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import bentoml
+import psutil
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 import lsgmer
+from lsgmer.core.device import cores
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import apply_environment, drop_native_lines, end_with_parent
 from lsgmer.inference.prediction import Prediction
+from lsgmer.registry.layout import MODEL_CARD
+from lsgmer.service.settings import workers_for
+from serving.calls import jobs, start, status, stop
 from serving.form import PredictRequest, read_batch, read_feedback, read_form, settings
 from serving.guard import Asked, Guard, Refusal, refusal_response
+from serving.live import live
 from serving.openapi import document
 
 if TYPE_CHECKING:
@@ -110,6 +117,11 @@ pages = Starlette(
         Route("/openapi.json", openapi),
         Route("/predict_batch", predict_batch, methods=["POST"]),
         Route("/feedback", feedback, methods=["POST"]),
+        Route("/analyze", start, methods=["POST"]),
+        Route("/analyze", jobs),
+        Route("/analyze/{name}", status),
+        Route("/analyze/{name}", stop, methods=["DELETE"]),
+        WebSocketRoute("/live", live),
         Route("/speakers", speakers),
         Route("/speakers/{name}", forget, methods=["DELETE"]),
         Mount("/web", StaticFiles(directory=WEB), name="web"),
@@ -118,7 +130,18 @@ pages = Starlette(
 )
 
 
-@bentoml.service(name="lsgmer", workers=1, traffic={"timeout": 3600})  # the guard's limits are the ones that count
+def workers() -> int:
+    """Return how many processes answer: as the setting says, or as suits this machine and the model in the Bento."""
+    if settings().workers:
+        return settings().workers
+    card = ROOT / MODEL_CARD
+    keeps_levels = card.exists() and bool(json.loads(card.read_text(encoding="utf-8")).get("speakers"))
+    return workers_for(cores(), psutil.virtual_memory().available, keeps_levels)
+
+
+@bentoml.service(
+    name="lsgmer", workers=workers(), traffic={"timeout": 3600}
+)  # the guard's limits are the ones that count
 @bentoml.asgi_app(pages, path="/")
 class EmotionService:
     """Estimates the emotion of an utterance from its audio, its words, or both."""
@@ -132,15 +155,18 @@ class EmotionService:
         from lsgmer.inference.speakers import SpeakerLevels
         from lsgmer.registry.bento import Bundle
         from serving.answers import Answers
+        from serving.jobs import JobRunner
 
         self.bundle = Bundle.open(ROOT)
         self.levels = SpeakerLevels(self.bundle.card.speakers, 3600 * self.bundle.card.speaker_hours)
         self.answers = Answers(self.bundle.predictor(), self.levels, settings())
-        pages.state.levels, pages.state.service = self.levels, self
+        self.jobs = JobRunner(self.answers, settings())
+        pages.state.levels, pages.state.service, pages.state.jobs = self.levels, self, self.jobs
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def stop(self) -> None:
         """Finish what was taken, and close the log."""
+        self.jobs.close()
         self.answers.close()
 
     @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=Prediction)  # type: ignore[untyped-decorator]

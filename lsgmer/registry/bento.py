@@ -23,7 +23,7 @@ CODE = ("lsgmer", "serving")  # where a Bento's code is, including that of older
 SERVED = (
     "lsgmer/__init__.py",
     *(f"lsgmer/core/{name}.py" for name in ("__init__", "device", "errors", "hashing", "paths", "process")),
-    *(f"lsgmer/core/{name}.py" for name in ("records", "sections", "source")),
+    *(f"lsgmer/core/{name}.py" for name in ("records", "sections", "source", "text")),
     "lsgmer/audio.py",
     "lsgmer/containers.py",
     "lsgmer/metrics.py",
@@ -32,6 +32,9 @@ SERVED = (
     *(f"lsgmer/features/{name}.py" for name in ("__init__", "batch", "normalise")),
     *(f"lsgmer/model/{name}.py" for name in ("__init__", "checkpoint", "divergence", "ensemble")),
     *(f"lsgmer/model/{name}.py" for name in ("lsgmer", "params", "pooling", "train_card")),
+    "lsgmer/turns",
+    "lsgmer/speech",
+    "lsgmer/conversations",
     "lsgmer/inference",
     *(f"lsgmer/evaluation/{name}.py" for name in ("__init__", "records")),
     *(f"lsgmer/registry/{name}.py" for name in ("__init__", "bento", "layout", "model_card")),

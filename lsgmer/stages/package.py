@@ -53,6 +53,7 @@ RUNTIME = (
     "ruamel.yaml",
     "psutil",
     "python-multipart",
+    "websockets",  # /live
 )  # bentoml adds itself, in the version that builds the Bento
 
 
