@@ -203,6 +203,11 @@ def _transcribe(predictor: Predictor, sources: Sequence[Query], name: str) -> di
             predictor.check_audio(item.audio)
             heard = transcriber.transcribe(item.audio)
             found[i] = AutomaticTranscript(text=heard.text, reason=heard.reason)
+    if silent := [i for i, heard in found.items() if not heard.text]:
+        first = f"{sources[silent[0]].name}: {found[silent[0]].reason}"
+        print(
+            f"lsgmer predict: no automatic words for {len(silent)} of {len(wanted)}, such as {first}", file=sys.stderr
+        )
     return found
 
 
