@@ -92,7 +92,7 @@ function facts(answer, id) {
     ["Duration", answer.duration_s, (value) => clock(value, true)],
     ["Earlier utterances read", answer.context_used, String],
     ["Audio level removed", answer.normalised_by, (who) => who === "speaker"
-      ? `the speaker's own, from ${answer.enrolled} utterances` : "that of the training data"],
+      ? `the speaker's own${answer.enrolled ? `, from ${answer.enrolled} utterances` : ""}` : "that of the training data"],
     ["Model", answer.model_version, (value) => h("span", { id: id("version") }, value)],
     ["Request", answer.request_id, (value) => h("span", { id: id("request") }, value)],
   ].filter(([, value]) => value !== null && value !== undefined);

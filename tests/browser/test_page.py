@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from lsgmer.service.log_report import find
-from tests.browser.helpers import picture, shown_bars, visible, words_of
+from tests.browser.helpers import asked_hosts, picture, shown_bars, visible, words_of
 from tests.serving.test_service import WORDS, tone
 from tests.support.server import Served
 
@@ -162,10 +161,7 @@ def test_a_recording_too_long_for_one_answer_can_be_taken_over_as_a_call(
 
 
 def test_the_page_asks_no_other_host_and_logs_no_error(page: webdriver.Chrome, served: Served) -> None:
-    asked = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    addresses = [m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"]
-    asked_hosts = {urlsplit(address).netloc for address in addresses if address.startswith(("http", "ws"))}
-    assert asked_hosts == {urlsplit(served.url).netloc}
+    assert asked_hosts(page) == {urlsplit(served.url).netloc}
     refused = ("/predict - ", "/analyze - ")  # requests that tests meant to be refused
     severe = [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
     assert not [message for message in severe if not any(path in message for path in refused)]
