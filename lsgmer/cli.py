@@ -142,13 +142,27 @@ def predict(
     channel: Annotated[
         str | None, typer.Option(help="Of recordings with several: 0, 1, ..., left or right. Default: all, mixed.")
     ] = None,
+    transcribe: Annotated[
+        bool, typer.Option("--transcribe", help="Where no words are given, a machine writes them (English).")
+    ] = False,
+    transcriber: Annotated[
+        str | None, typer.Option(help="The folder of a Whisper model that --transcribe uses instead of Moonshine.")
+    ] = None,
 ) -> None:
     """Predict files or a table with the champion. Exit 1: at least one input failed; the others are in the output."""
     from lsgmer.commands.predict import predict as body
     from lsgmer.commands.queries import table_source
 
     raise typer.Exit(
-        body(paths or [], text, table_source(table, delimiter, sheet, column or ()), format, output, channel)
+        body(
+            paths or [],
+            text,
+            table_source(table, delimiter, sheet, column or ()),
+            format,
+            output,
+            channel,
+            transcriber or ("moonshine" if transcribe else None),
+        )
     )
 
 

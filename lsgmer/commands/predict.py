@@ -17,6 +17,7 @@ from lsgmer.commands.queries import Query, TableSource, gather
 from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
 from lsgmer.core.paths import Workspace, check_output, write_atomically
 from lsgmer.core.process import native_stderr_off
+from lsgmer.core.progress import track
 from lsgmer.core.records import channel_number
 from lsgmer.encoders.context import Earlier
 from lsgmer.features.dialogues import words_before
@@ -24,10 +25,12 @@ from lsgmer.manifests.utterance import Utterance
 from lsgmer.registry import champions
 
 if TYPE_CHECKING:
+    from lsgmer.inference.prediction import AutomaticTranscript
     from lsgmer.inference.predictor import Predictor
     from lsgmer.inference.speakers import SpeakerLevels
 
 FORMATS = ("table", "json", "csv")
+AUTOMATIC = " (automatic)"
 CHUNK = 64  # inputs decoded at once: bounds memory for a large table
 
 
@@ -38,10 +41,12 @@ def predict(
     kind: str,
     output: Path | None,
     channel: str | None = None,
+    transcriber: str | None = None,
 ) -> int:
     """Write one prediction per input; return ERROR when any could not be predicted, else DONE.
 
-    `channel` is read of recordings with several, unless a table's row names its own.
+    `channel` is read of recordings with several, unless a table's row names its own. Where there are no words and the
+    model reads some, `transcriber` (moonshine, or the folder of a Whisper model) writes them; None: there are none.
     """
     if kind not in FORMATS:
         raise ParamsError(f"--format {kind}: one of {', '.join(FORMATS)}")
@@ -50,7 +55,7 @@ def predict(
     _channel(channel)
     sources = [replace(source, channel=source.channel or channel) for source in gather(paths, text, table)]
     workspace = Workspace(Path.cwd())
-    rows = list(answers(workspace, sources))
+    rows = list(answers(workspace, sources, transcriber))
     content = {"table": as_table, "json": as_json, "csv": as_csv}[kind](rows)
     if output:
         write_atomically(output, content)
@@ -88,13 +93,15 @@ def before(sources: Sequence[Query], count: int) -> dict[int, tuple[Earlier, ...
     }
 
 
-def answers(workspace: Workspace, sources: Sequence[Query]) -> Iterator[dict[str, Any]]:
+def answers(workspace: Workspace, sources: Sequence[Query], transcriber: str | None = None) -> Iterator[dict[str, Any]]:
     """Yield one row per input, in order: its name and the fields of its Prediction, or its name and the error."""
     from lsgmer.inference.speakers import SpeakerLevels
     from lsgmer.registry.bento import Bundle
 
     predictor = Bundle.open(champions.verified_source(workspace, champion_of(workspace))).predictor()
-    earlier = before(sources, predictor.context) if predictor.context else {}
+    heard = _transcribe(predictor, sources, transcriber) if transcriber else {}
+    spoken = [replace(q, text=heard[i].text) if i in heard else q for i, q in enumerate(sources)]
+    earlier = before(spoken, predictor.context) if predictor.context else {}
     levels = SpeakerLevels.offline()
     if predictor.normalises:
         _enrol(predictor, sources, levels)
@@ -106,7 +113,9 @@ def answers(workspace: Workspace, sources: Sequence[Query]) -> Iterator[dict[str
             try:
                 if source.problem:
                     raise LsgmerError(source.problem)
-                inputs[i] = replace(_read(source, predictor), previous=earlier.get(start + i, ()))
+                inputs[i] = replace(
+                    _read(source, predictor), previous=earlier.get(start + i, ()), transcript=heard.get(start + i)
+                )
                 predictor.used(inputs[i])
             except LsgmerError as error:
                 inputs.pop(i, None)
@@ -142,7 +151,8 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
         else:
             top = f"{row['probabilities'][row['emotion']]:.3f}"
             trust = f"{row['consistency']:.3f}"
-            lines.append((row["source"], row["emotion"], top, trust, "+".join(row["modalities"])))
+            used = [f"{name}{AUTOMATIC if name == 'text' and row['transcript'] else ''}" for name in row["modalities"]]
+            lines.append((row["source"], row["emotion"], top, trust, "+".join(used)))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join(text) + "\n"
@@ -153,6 +163,8 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     flat["modalities"] = "+".join(row.get("modalities", ()))
     if row.get("warnings"):  # a column of its own, where any row has one
         flat["warnings"] = "; ".join(row["warnings"])
+    if row.get("transcript"):
+        flat["transcript"] = row["transcript"]["text"]
     return flat | {f"p_{name}": value for name, value in row.get("probabilities", {}).items()}
 
 
@@ -166,6 +178,32 @@ def _read(source: Query, predictor: Predictor) -> Any:
             channel = channel_to_read(source.audio, _channel(source.channel), predictor.channel)
             wave = decode(source.audio, source.start_s, source.end_s, channel, limit_s=predictor.most_s)
     return Input(audio=wave, text=source.text, speaker=source.speaker)
+
+
+def _transcribe(predictor: Predictor, sources: Sequence[Query], name: str) -> dict[int, AutomaticTranscript]:
+    """Return, by position, what the transcriber called `name` hears where there are no words and the model reads some.
+
+    A row that cannot be read is left out: it is reported when it should be predicted.
+    """
+    from lsgmer.inference.prediction import AutomaticTranscript
+    from lsgmer.speech.transcribe import transcriber_called
+
+    transcriber = transcriber_called(name, Path.cwd(), predictor.device)
+    if "text" not in predictor.modalities:
+        print("lsgmer predict: the model reads no words, so nothing is transcribed", file=sys.stderr)
+        return {}
+    trained = predictor.card.transcriber
+    if trained is not None and trained.fingerprint != transcriber.spec.fingerprint:
+        print(f"lsgmer predict: warning: the words that the model was trained on are not {name}'s", file=sys.stderr)
+    wanted = [i for i, q in enumerate(sources) if q.audio and not q.problem and not (q.text and q.text.strip())]
+    found = {}
+    for i in track(wanted, len(wanted), "transcripts"):
+        with suppress(LsgmerError):
+            item = _read(sources[i], predictor)
+            predictor.check_audio(item.audio)
+            heard = transcriber.transcribe(item.audio)
+            found[i] = AutomaticTranscript(text=heard.text, reason=heard.reason)
+    return found
 
 
 def _enrol(predictor: Predictor, sources: Sequence[Query], levels: SpeakerLevels) -> None:
