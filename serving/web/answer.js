@@ -64,13 +64,10 @@ function shares(id, heading, title, hint, values, order, extra) {
 }
 
 function transcript(answer, id) {
-  const found = answer.transcript;
-  if (!found) return null;
-  const words = typeof found === "string" ? found : found.text;
-  const why = typeof found === "string" ? null : found.reason;
+  if (!answer.transcript) return null;
+  const { text, reason } = answer.transcript;
   return h("p", { id },
-    h("b", {}, "Transcribed by machine: "),
-    words ? h("q", {}, words) : `no words${why ? `: ${why}` : ""}`);
+    h("b", {}, "Transcribed by machine: "), text ? h("q", {}, text) : "no words", reason ? ` (${reason})` : "");
 }
 
 function contribution(answer, id, heading) {

@@ -12,9 +12,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from lsgmer.encoders.weights import package_file
 from lsgmer.service.log_report import find
 from tests.browser.helpers import asked_hosts, picture, shown_bars, visible, words_of
 from tests.serving.test_service import WORDS, tone
+from tests.serving.test_transcripts import WORDS as SPOKEN
+from tests.serving.test_transcripts import installed
 from tests.support.server import Served
 
 
@@ -102,6 +105,17 @@ def test_contributions_and_warnings_are_shown(page: webdriver.Chrome, served: Se
     assert words_of(page, "warnings") == "\n".join(f"Warning: {line}" for line in answer["warnings"])
     points = 100 * answer["contribution"]["text"]
     assert words_of(page, "contribution") == f"the words: {'−' if points < 0 else '+'}{abs(points):.1f} points"
+
+
+@installed
+def test_what_was_transcribed_is_shown(page: webdriver.Chrome, tmp_path: Path) -> None:
+    (tmp_path / "spoken.wav").write_bytes(package_file("package:moonshine_voice/assets/beckett.wav").read_bytes())
+    page.find_element(By.ID, "audio").send_keys(str(tmp_path / "spoken.wav"))
+    page.find_element(By.ID, "transcribe").click()
+    page.find_element(By.ID, "send").click()
+    visible(page, "emotion")
+    assert words_of(page, "transcript") == f"Transcribed by machine: {SPOKEN}"
+    assert words_of(page, "modalities") == "Estimated from the voice and the words."
 
 
 def test_feedback_is_in_the_log(page: webdriver.Chrome, served: Served) -> None:
