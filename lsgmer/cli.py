@@ -28,6 +28,10 @@ Quick = Annotated[bool, typer.Option("--quick", help="Only the quick part of the
 GridName = Annotated[str | None, typer.Option("--grid", help="Only this grid of experiments/params.yaml.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Example: --set train.epochs=3.")]
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="File of parameters that override params.yaml.")]
+Url = Annotated[str | None, typer.Option("--url", help="Ask this service instead: http://127.0.0.1:3000.")]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key-file", help="With --url: holds the API key. Default: in $LSGMER_API_KEY, if any.")
+]
 
 
 @app.command()
@@ -142,14 +146,15 @@ def predict(
     channel: Annotated[
         str | None, typer.Option(help="Of recordings with several: 0, 1, ..., left or right. Default: all, mixed.")
     ] = None,
+    url: Url = None,
+    key_file: KeyFile = None,
 ) -> None:
-    """Predict files or a table with the champion. Exit 1: at least one input failed; the others are in the output."""
+    """Predict files or a table with the champion or a service. Exit 1: an input failed; the others are in the output."""
     from lsgmer.commands.predict import predict as body
     from lsgmer.commands.queries import table_source
 
-    raise typer.Exit(
-        body(paths or [], text, table_source(table, delimiter, sheet, column or ()), format, output, channel)
-    )
+    source = table_source(table, delimiter, sheet, column or ())
+    raise typer.Exit(body(paths or [], text, source, format, output, channel, url, key_file))
 
 
 @app.command()
