@@ -184,6 +184,52 @@ def form(source: Path | bytes) -> tuple[int, int]:
         raise AudioError(source, str(error)) from None
 
 
+def blocks(source: Path | bytes) -> Iterator[Samples]:
+    """Yield the samples (N, channels) of a recording of any length, piece by piece. Raises AudioError on the way.
+
+    A recording that ends before its header says so simply ends: compare with `length`.
+    """
+    try:
+        with _opened(source) as parts:
+            if len({part.form for part in parts}) > 1:
+                raise _Unusable("undecodable: several recordings of different forms in one file; separate them")
+            for part in parts:
+                left = math.inf if part.length is None else part.length
+                while left > 0 and len(block := _take(part, min(left, BLOCK_FRAMES))):
+                    left -= len(block)
+                    yield block
+    except soundfile.LibsndfileError as error:
+        raise AudioError(source, f"undecodable: {_said(error)}, after a good header") from None
+    except _Unusable as error:
+        raise AudioError(source, str(error)) from None
+
+
+def length(source: Path | bytes) -> int | None:
+    """Return how many frames the header promises, None where nobody knows before the end. Raises AudioError."""
+    try:
+        with _opened(source) as parts:
+            return None if None in (found := [part.length for part in parts]) else sum(map(int, cast(list[int], found)))
+    except _Unusable as error:
+        raise AudioError(source, str(error)) from None
+
+
+def read_frames(source: Path, start_s: Seconds, end_s: Seconds) -> Samples:
+    """Return all channels (N, channels) from `start_s` to `end_s`, fewer if it ends before. Raises AudioError."""
+    try:
+        return _read(source, start_s, end_s, None).samples
+    except _Unusable as error:
+        raise AudioError(source, str(error)) from None
+
+
+def can_seek(source: Path) -> bool:
+    """Return whether a cut of the recording is read without decoding what is before it. Raises AudioError."""
+    try:
+        with _opened(source) as parts:
+            return len(parts) == 1 and bool(parts[0].file.seekable())
+    except _Unusable as error:
+        raise AudioError(source, str(error)) from None
+
+
 def resample(wave: Waveform, rate: int) -> Waveform:
     """Return `wave` at `rate` Hz, by torchaudio's windowed-sinc interpolation; as it is if the rates agree."""
     if wave.sample_rate == rate:

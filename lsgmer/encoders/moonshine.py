@@ -55,7 +55,7 @@ class Moonshine:
                 "Install moonshine-voice 0.1.0, or put the new hash into params.yaml if the change is intended"
             )
         self._output = LAST if layer == LAYERS else f"/layers.{layer - 1}/Add_1_output_0"
-        self._session = _session(path.read_bytes() if layer == LAYERS else _with_output(path, self._output))
+        self._session = session(path.read_bytes() if layer == LAYERS else _with_output(path, self._output))
         self.spec = EncoderSpec(
             modality="audio",
             kind="moonshine",
@@ -96,7 +96,8 @@ def _options() -> Any:
     return options
 
 
-def _session(model: bytes | str, options: Any = None) -> Any:
+def session(model: bytes | str, options: Any = None) -> Any:
+    """Return an onnxruntime session of `model` (its bytes or a file's path): one thread on the CPU, not optimised."""
     import onnxruntime
 
     return onnxruntime.InferenceSession(model, options or _options(), providers=["CPUExecutionProvider"])
@@ -112,7 +113,7 @@ def _with_output(path: Path, name: str) -> bytes:
         options, copy = _options(), Path(folder) / "encoder.onnx"
         options.optimized_model_filepath = str(copy)
         options.add_session_config_entry("session.save_model_format", "ONNX")
-        _session(str(path), options)
+        session(str(path), options)
         graph, output, output_name = 7, 12, 1  # field numbers in ModelProto, GraphProto and ValueInfoProto
         return copy.read_bytes() + _field(graph, _field(output, _field(output_name, name.encode())))
 

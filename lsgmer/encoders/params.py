@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     Discriminator,
     Field,
+    NegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -65,6 +66,32 @@ class AudioEncoderParams(Section):
         if self.kind == "transformers" and self.layers and self.layer is not None:
             raise ValueError(f"layer ({self.layer}) and layers {list(self.layers)} are both given: leave one out")
         _check_mix(self.mix, self.kind, self.layers)
+        return self
+
+
+class TranscribeParams(Section):
+    """Which recogniser writes the words of utterances that have audio and none: they are marked as automatic.
+
+    `moonshine` is English, inside an installed package, an optional extra. `whisper` loads Whisper, or another
+    sequence-to-sequence recogniser, from a folder (or a hub id at a `revision`), through transformers; `language` is
+    what a multilingual one should expect (null: it decides). Words of a lower mean log-probability than
+    `min_log_probability` are not believed (null: the kind's own, see docs/conversations.md).
+    """
+
+    kind: Literal["moonshine", "whisper"]
+    source: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = None
+    min_log_probability: NegativeFloat | None = None
+
+    @model_validator(mode="after")
+    def _whisper_has_a_folder(self) -> TranscribeParams:
+        given = [name for name in ("source", "revision", "sha256", "language") if getattr(self, name) is not None]
+        if self.kind == "moonshine" and given:
+            raise ValueError(f"{', '.join(given)}: kind moonshine is one model, in English; leave this out")
+        if self.kind == "whisper" and self.source is None:
+            raise ValueError("kind whisper needs a source: a folder that transformers' save_pretrained wrote")
         return self
 
 

@@ -1,0 +1,1 @@
+"""Calls and other conversations: their turns, an emotion for each, and a summary."""
