@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from lsgmer.audio import AudioError, OutOfLimits, Waveform, channel_to_read, decode, form
 from lsgmer.core.device import cores
@@ -22,6 +23,9 @@ from lsgmer.service.settings import ServiceSettings
 from serving.batches import Batches, Busy, Closed
 from serving.form import Fields
 from serving.guard import Asked, Refusal
+
+if TYPE_CHECKING:
+    from lsgmer.speech.transcribe import Transcriber
 
 WARM_UP = "one two three"
 BYTES = 4  # of a decoded sample
@@ -39,6 +43,7 @@ class Answers:
                 "train.abstain_risk is kept, or is older than that; switch it off, or train with a larger risk"
             )
         self.log = PredictionLog(settings.log, sync=settings.log_sync) if settings.log else None
+        self.transcriber: Transcriber | None = None
         self._decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
         if "text" in predictor.modalities:  # the first prediction is slow: a service that is ready has made it
             predictor.predict([Input(text=WARM_UP)])
@@ -107,10 +112,28 @@ class Answers:
     def _predict(self, items: Sequence[Input]) -> list[Prediction]:
         return self.predictor.predict(items, batch_size=self.settings.batch_items, levels=self.levels)
 
+    def turns(
+        self, items: Sequence[Input], levels: SpeakerLevels, background: bool, learn: bool = False
+    ) -> list[Prediction]:
+        """Return predictions for turns of a conversation, from any thread but the event loop's; wait for them.
+
+        Raises Closed when the service is stopping.
+        """
+        work = partial(self.predictor.predict, items, levels=levels, learn=learn)
+        return [self.judged(answer) for answer in self._batches.run(work, background).result()]
+
+    def enrol(self, items: Sequence[Input], levels: SpeakerLevels) -> None:
+        """Add the audio of `items` to their speakers' levels, as `turns` does. Raises Closed."""
+        self._batches.run(partial(self.predictor.enrol, items, levels), background=True).result()
+
     def _outcome(self, prediction: Prediction | LsgmerError) -> Prediction | Refusal:
-        """Return the prediction, without its emotion where the model is less sure than its card demands."""
+        """Return what is answered: a prediction, or why there is none."""
         if isinstance(prediction, LsgmerError):
             return Refusal(422 if isinstance(prediction, OutOfLimits) else 400, str(prediction))
+        return self.judged(prediction)
+
+    def judged(self, prediction: Prediction) -> Prediction:
+        """Return the prediction, without its emotion where the model is less sure than its card demands."""
         abstention: Abstention | None = self.predictor.card.abstention
         if not self.settings.abstain or abstention is None:
             return prediction
@@ -119,6 +142,19 @@ class Answers:
         return prediction.model_copy(update={"emotion": None, "abstained": True})
 
     async def _log(self, name: str, route: str, asked: Asked, inputs: Inputs, answer: Prediction | Refusal) -> None:
+        latency_ms = 1000 * (time.perf_counter() - asked.started)
+        await self._append(self.entry(name, route, asked.key, inputs, answer, latency_ms))
+
+    def entry(
+        self,
+        name: str,
+        route: str,
+        key: str | None,
+        inputs: Inputs,
+        answer: Prediction | Refusal,
+        latency_ms: float,
+    ) -> PredictionEntry:
+        """Return what the log keeps of an answer."""
         output, warnings, status = None, 0, 200
         if isinstance(answer, Refusal):
             status = answer.status
@@ -130,18 +166,17 @@ class Answers:
                 consistency=answer.consistency,
                 abstained=answer.abstained,
             )
-        entry = PredictionEntry(
+        return PredictionEntry(
             request_id=name,
             route=route,
             status=status,
             inputs=inputs,
             output=output,
             warnings=warnings,
-            latency_ms=1000 * (time.perf_counter() - asked.started),
+            latency_ms=latency_ms,
             model_version=self.predictor.version,
-            key=asked.key,
+            key=key,
         )
-        await self._append(entry)
 
     async def _append(self, entry: PredictionEntry | FeedbackEntry) -> None:
         """Append to the log before anybody is answered. Raises Refusal when that fails: nothing goes out unlogged."""

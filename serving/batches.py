@@ -1,4 +1,4 @@
-"""One thread that predicts: it takes what waits as a batch, and a long recording never delays more than one batch."""
+"""One thread that predicts: it takes what waits as a batch, and long work never delays more than one batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsgmer.core.errors import LsgmerError
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from lsgmer.inference.predictor import Input
 
 LONG_S = 15.0  # audio of this length is predicted alone, between batches of shorter utterances
+PATIENCE = 8  # batches that go before work in the background does
+
+T = TypeVar("T")
 
 
 class Busy(Exception):
@@ -31,6 +34,14 @@ class Closed(Exception):
 class _Waiting:
     item: Input
     answer: Future[Prediction]
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Work for the thread that predicts, which nothing else may do at the same time."""
+
+    work: Callable[[], Any]
+    result: Future[Any]
 
 
 class Batches:
@@ -49,7 +60,9 @@ class Batches:
         self._predict, self._most_items = predict, most_items
         self._most_waiting, self._most_bytes = most_waiting, most_bytes
         self._short: deque[_Waiting] = deque()
-        self._long: deque[_Waiting] = deque()
+        self._long: deque[_Waiting | _Task] = deque()
+        self._background: deque[_Task] = deque()
+        self._passed = 0  # batches since background work was last done
         self._changed = threading.Condition()
         self._closed = self._long_is_next = False
         self._thread = threading.Thread(target=self._run, name="predict", daemon=True)
@@ -61,7 +74,8 @@ class Batches:
         with self._changed:
             if self._closed:
                 raise Closed
-            held = sum(_bytes(one.item) for one in (*self._short, *self._long, *waiting))
+            queued = (*self._short, *self._long, *waiting)
+            held = sum(_bytes(one.item) for one in queued if isinstance(one, _Waiting))
             if len(self) + len(waiting) > self._most_waiting or held > self._most_bytes:
                 raise Busy
             for one in waiting:
@@ -74,6 +88,19 @@ class Batches:
         return [
             answer for answer in answers if not isinstance(answer, BaseException) or isinstance(answer, LsgmerError)
         ]
+
+    def run(self, work: Callable[[], T], background: bool) -> Future[T]:
+        """Let the thread that predicts do `work`: as soon as a long utterance, or when nobody waits, or waits long.
+
+        Raises Closed when the service is stopping.
+        """
+        task = _Task(work, Future())
+        with self._changed:
+            if self._closed:
+                raise Closed
+            (self._background if background else self._long).append(task)
+            self._changed.notify()
+        return task.result
 
     def close(self) -> None:
         """Take nothing more, predict what waits, and return."""
@@ -88,6 +115,9 @@ class Batches:
 
     def _run(self) -> None:
         while batch := self._take():
+            if isinstance(batch, _Task):
+                _do(batch)
+                continue
             taken = [one for one in batch if one.answer.set_running_or_notify_cancel()]  # not those who went away
             try:
                 answers = self._predict([one.item for one in taken])
@@ -106,18 +136,42 @@ class Batches:
         else:
             one.answer.set_result(answer)
 
-    def _take(self) -> list[_Waiting]:
-        """Wait for items and return a batch: short and long ones take turns. Empty when closed and all is done."""
+    def _take(self) -> list[_Waiting] | _Task | None:
+        """Wait for work: short and long utterances take turns. None when closed and all is done."""
         with self._changed:
             while not len(self):
+                if self._background and not self._closed:
+                    self._passed = 0
+                    return self._background.popleft()
                 if self._closed:
-                    return []
+                    self._give_up()
+                    return None
                 self._changed.wait()
+            if self._background and self._passed >= PATIENCE:
+                self._passed = 0
+                return self._background.popleft()
+            self._passed += 1
             if self._long and (self._long_is_next or not self._short):
                 self._long_is_next = False
-                return [self._long.popleft()]
+                first = self._long.popleft()
+                return first if isinstance(first, _Task) else [first]
             self._long_is_next = True
             return [self._short.popleft() for _ in range(min(self._most_items, len(self._short)))]
+
+    def _give_up(self) -> None:
+        """Tell those who left work for the background that it will not be done."""
+        for task in self._background:
+            task.result.set_exception(Closed())
+        self._background.clear()
+
+
+def _do(task: _Task) -> None:
+    if not task.result.set_running_or_notify_cancel():
+        return
+    try:
+        task.result.set_result(task.work())
+    except Exception as error:
+        task.result.set_exception(error)
 
 
 def _seconds(item: Input) -> float:

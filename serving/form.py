@@ -28,7 +28,7 @@ HOW_FEEDBACK = 'send {"request_id": "the id of an answer", "label": "the right e
 MAX_ID = 256
 HOW_BATCH = 'send {"items": [{"text": "the words"}, {"audio": "base64 of a file"}]} as application/json'
 HOW = "send the form fields audio (a file) and/or text, as in curl -F audio=@speech.flac -F text='the words'"
-FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 SPEAKER = re.compile(r"[\w .@:+-]{1,128}")
 
 
@@ -151,7 +151,7 @@ def _earlier(line: Any, place: int, speaker: str | None) -> Earlier:
 async def read_form(request: Request) -> Fields:
     """Return the fields of a request to /predict: a form or a JSON object. Raises Refusal."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in FORMS:
+    if kind in FORM_TYPES:
         try:
             form = await request.form(max_files=4, max_fields=16)
         except HTTPException as error:

@@ -29,6 +29,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 PROBES = ("/livez", "/readyz", "/healthz")  # an orchestrator's: no key, no limit
 PUBLIC = ("/", "/web/")  # the page itself, which holds nothing about anybody
+STREAMED = "/analyze"  # POST: a call, which goes to the disk as it arrives
 BODY_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 MOST_CALLERS = 10_000  # whose requests in the last minute are counted
 RETRY_S = 1
@@ -125,6 +126,9 @@ class Guard:
         self.requests += 1
         held = 0
         try:
+            if scope["method"] == "POST" and path == STREAMED:
+                await self._stream(scope, headers, receive, answer)
+                return
             body = b""
             if scope["method"] in BODY_METHODS:
                 body = await self._body(headers, receive)
@@ -179,8 +183,7 @@ class Guard:
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         """Return the body, whose bytes are counted in `self.bytes`. Raises Refusal where it is too large or late."""
-        declared = headers.get("content-length", "0")
-        self._demand_size(int(declared) if declared.isascii() and declared.isdigit() else 0)
+        self._demand_size(_declared(headers))
         chunks: list[bytes] = []
         size, whole = 0, False
         try:
@@ -204,6 +207,26 @@ class Guard:
         finally:
             if not whole:
                 self.bytes -= size
+
+    async def _stream(self, scope: Scope, headers: Mapping[str, str], receive: Receive, answer: _Answer) -> None:
+        """Let the application read a body that may be larger than memory, and bound it on the way."""
+        most, seconds, size = self.settings.max_call_bytes, self.settings.call_upload_s, 0
+        if _declared(headers) > most:
+            raise Refusal(413, f"the upload is over {self.settings.max_call_mib:g} MiB (max_call_mib)")
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > most:
+                raise Refusal(413, f"the upload is over {self.settings.max_call_mib:g} MiB (max_call_mib)")
+            return message
+
+        try:
+            async with asyncio.timeout(seconds):
+                await self.app(scope, counted, answer.send)
+        except TimeoutError:
+            raise Refusal(408, f"the upload did not arrive within {seconds:g} s (call_upload_s)") from None
 
     def _demand_size(self, size: int) -> None:
         if size > self.settings.max_upload_bytes:
@@ -259,6 +282,12 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
+
+
+def _declared(headers: Mapping[str, str]) -> int:
+    """Return the length of the body that the headers declare, 0 for none."""
+    declared = headers.get("content-length", "0")
+    return int(declared) if declared.isascii() and declared.isdigit() else 0
 
 
 def _address(scope: Scope) -> str:

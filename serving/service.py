@@ -16,6 +16,7 @@ import lsgmer
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import apply_environment, drop_native_lines, end_with_parent
 from lsgmer.inference.prediction import Prediction
+from serving.calls import jobs, start, status, stop
 from serving.form import PredictRequest, read_batch, read_feedback, read_form, settings
 from serving.guard import Asked, Guard, Refusal, refusal_response
 from serving.openapi import document
@@ -109,6 +110,10 @@ pages = Starlette(
         Route("/openapi.json", openapi),
         Route("/predict_batch", predict_batch, methods=["POST"]),
         Route("/feedback", feedback, methods=["POST"]),
+        Route("/analyze", start, methods=["POST"]),
+        Route("/analyze", jobs),
+        Route("/analyze/{name}", status),
+        Route("/analyze/{name}", stop, methods=["DELETE"]),
         Route("/speakers", speakers),
         Route("/speakers/{name}", forget, methods=["DELETE"]),
         Mount("/web", StaticFiles(directory=WEB), name="web"),
@@ -131,15 +136,18 @@ class EmotionService:
         from lsgmer.inference.speakers import SpeakerLevels
         from lsgmer.registry.bento import Bundle
         from serving.answers import Answers
+        from serving.jobs import JobRunner
 
         self.bundle = Bundle.open(ROOT)
         self.levels = SpeakerLevels(self.bundle.card.speakers, 3600 * self.bundle.card.speaker_hours)
         self.answers = Answers(self.bundle.predictor(), self.levels, settings())
-        pages.state.levels, pages.state.service = self.levels, self
+        self.jobs = JobRunner(self.answers, settings())
+        pages.state.levels, pages.state.service, pages.state.jobs = self.levels, self, self.jobs
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def stop(self) -> None:
         """Finish what was taken, and close the log."""
+        self.jobs.close()
         self.answers.close()
 
     @bentoml.api(route="/predict", input_spec=PredictRequest, output_spec=Prediction)  # type: ignore[untyped-decorator]

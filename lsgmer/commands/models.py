@@ -51,7 +51,7 @@ def serve(host: str, port: int, assignments: Sequence[str] = (), listed: bool = 
     champion = champion_of(workspace)
     store.verified_source(workspace, champion)
     check_port(host, port)
-    usual = {f"{PREFIX}LOG": str(workspace.predictions)}
+    usual = {f"{PREFIX}LOG": str(workspace.predictions), f"{PREFIX}JOBS": str(workspace.jobs)}
     if Keys.read(workspace.keys).any_made:
         usual[f"{PREFIX}KEYS"] = str(workspace.keys)
     environment = {**usual, **dvc.environment(), **given, "BENTOML_HOME": str(workspace.bentos)}

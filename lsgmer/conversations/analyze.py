@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -42,8 +42,8 @@ class Estimator(Protocol):
         """Add the audio of `items` to their speakers' levels."""
         ...
 
-    def predict(self, indices: Sequence[int], items: Sequence[Input], levels: SpeakerLevels) -> list[Prediction]:
-        """Return a prediction for each turn; `indices` are the turns' places in the timeline."""
+    def predict(self, turns: Mapping[int, Turn], items: Sequence[Input], levels: SpeakerLevels) -> list[Prediction]:
+        """Return a prediction for each of `turns`, which are named by their places in the timeline."""
         ...
 
 
@@ -57,7 +57,7 @@ class Local:
         """Add the audio of `items` to their speakers' levels."""
         self.predictor.enrol(items, levels)
 
-    def predict(self, indices: Sequence[int], items: Sequence[Input], levels: SpeakerLevels) -> list[Prediction]:
+    def predict(self, turns: Mapping[int, Turn], items: Sequence[Input], levels: SpeakerLevels) -> list[Prediction]:
         """Return a prediction for each turn."""
         return self.predictor.predict(items, levels=levels, learn=False)
 
@@ -94,6 +94,7 @@ class Analyzer:
     estimator: Estimator
     voices: Silero = field(default_factory=Silero.load)
     transcriber: Transcriber | None = None
+    batch: int = BATCH
 
     def analyze(
         self,
@@ -194,7 +195,7 @@ class Analyzer:
         while len(timeline) < len(turns):
             done = len(timeline)
             progress(Progress("predicting", 0.6 + 0.4 * done / len(turns), done, len(turns)))
-            chosen = range(done, min(done + BATCH, len(turns)))
+            chosen = range(done, min(done + self.batch, len(turns)))
             inputs = {i: _input(recording, turns, i, self.estimator.predictor) for i in chosen}
             new = estimate(self.estimator, turns, inputs, remarks, levels)
             steps.append("timeline", [turn.model_dump(mode="json") for turn in new])
@@ -210,11 +211,11 @@ class Analyzer:
         progress: Callable[[Progress], None],
     ) -> None:
         """Learn each speaker's level from all of the speaker's turns."""
-        for start in range(0, len(turns), BATCH):
+        for start in range(0, len(turns), self.batch):
             progress(Progress("levels", 0.6, start, len(turns)))
             inputs = [
                 _input(recording, turns, i, self.estimator.predictor)
-                for i in range(start, min(start + BATCH, len(turns)))
+                for i in range(start, min(start + self.batch, len(turns)))
             ]
             self.estimator.enrol([item for item, _ in inputs if item.audio is not None], levels)
 
@@ -257,7 +258,8 @@ def estimate(
             ready[i] = item
         except LsgmerError as error:
             errors[i] = str(error)
-    found = dict(zip(ready, estimator.predict(list(ready), list(ready.values()), levels) if ready else [], strict=True))
+    places = {i: turns[i] for i in ready}
+    found = dict(zip(ready, estimator.predict(places, list(ready.values()), levels) if ready else [], strict=True))
     entries = []
     for i, (_, warnings) in inputs.items():
         turn = turns[i]

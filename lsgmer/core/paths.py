@@ -56,6 +56,11 @@ class Workspace:
         return self.state / "predictions"
 
     @property
+    def jobs(self) -> Path:
+        """The service's analyses of calls."""
+        return self.state / "jobs"
+
+    @property
     def keys(self) -> Path:
         """The hashes of the API keys that the service accepts."""
         return self.state / "keys.json"

@@ -15,7 +15,10 @@ Hmac = Annotated[str, Field(pattern=r"^[0-9a-f]{8}:[0-9a-f]{64}$")]
 
 
 class Inputs(Record):
-    """What was asked, as hashes. `earlier` counts the earlier utterances of the dialogue; `speaker`: whether named."""
+    """What was asked, as hashes. `earlier` counts the earlier utterances of the dialogue; `speaker`: whether named.
+
+    `start_s` and `end_s` are a turn's place in the recording, or in the live session, whose bytes are hashed.
+    """
 
     audio_sha256: Sha256 | None = None
     text_hmac: Hmac | None = None
@@ -23,6 +26,8 @@ class Inputs(Record):
     earlier_hmac: Hmac | None = None
     channel: int | None = None
     speaker: bool = False
+    start_s: FiniteFloat | None = None
+    end_s: FiniteFloat | None = None
 
 
 class Output(Record):

@@ -37,6 +37,13 @@ class ServiceSettings(BaseModel):
     decode_s: PositiveFloat = Field(10.0, description="seconds that decoding a recording may take: 422")
     answer_s: PositiveFloat = Field(60.0, description="seconds that an answer may take: 504")
     abstain: bool = Field(False, description="give no emotion where the model is less sure than its card demands")
+    max_call_mib: PositiveFloat = Field(512.0, description="recording of a call, POST /analyze, kept on disk: 413")
+    max_call_s: PositiveFloat = Field(4 * 3600.0, description="seconds of a call: the job fails")
+    max_turns: PositiveInt = Field(5000, description="given turns of a call: 413")
+    call_upload_s: PositiveFloat = Field(600.0, description="seconds in which a call must arrive: 408")
+    max_jobs: PositiveInt = Field(16, description="calls that wait or are analysed: 503 with Retry-After")
+    job_hours: PositiveFloat = Field(24.0, description="hours that a finished analysis can be fetched")
+    jobs: Path | None = Field(None, description="folder of the analyses; without one they do not survive a restart")
     keys: Path | None = Field(None, description="file of API keys; without one only this machine is answered")
     log: Path | None = Field(None, description="folder of the prediction log; without one nothing is logged")
     log_sync: bool = Field(False, description="wait for the disk at each line of the log: it survives a power failure")
@@ -45,6 +52,11 @@ class ServiceSettings(BaseModel):
     def max_upload_bytes(self) -> int:
         """The largest body of a request, in bytes."""
         return int(self.max_upload_mib * 2**20)
+
+    @property
+    def max_call_bytes(self) -> int:
+        """The largest body of POST /analyze, in bytes."""
+        return int(self.max_call_mib * 2**20)
 
     @property
     def max_body_bytes(self) -> int:

@@ -45,6 +45,7 @@ RUNTIME = (
     "transformers",
     "safetensors",
     "soundfile",
+    "silero-vad",
     "numpy",
     "pyarrow",
     "pydantic",
