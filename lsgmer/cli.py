@@ -149,12 +149,46 @@ def predict(
     url: Url = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Predict files or a table with the champion or a service. Exit 1: an input failed; the others are in the output."""
+    """Predict files or a table with the champion or a service. Exit 1: one failed; the others are in the output."""
     from lsgmer.commands.predict import predict as body
     from lsgmer.commands.queries import table_source
 
     source = table_source(table, delimiter, sheet, column or ())
     raise typer.Exit(body(paths or [], text, source, format, output, channel, url, key_file))
+
+
+@app.command()
+def analyze(
+    calls: Annotated[list[str], typer.Argument(metavar="CALL...", help="Recordings of calls: files or globs.")],
+    turns: Annotated[
+        Path | None,
+        typer.Option(
+            help="Who speaks when: RTTM, SRT, VTT, JSON, CSV; for several calls a folder. Default: found by voice."
+        ),
+    ] = None,
+    transcribe: Annotated[bool, typer.Option("--transcribe", help="Let a machine write the missing words.")] = False,
+    speakers: Annotated[str | None, typer.Option(help="Names by channel: agent,customer")] = None,
+    negative: Annotated[str | None, typer.Option(help="The emotions that count as negative: angry,sad")] = None,
+    format: Annotated[str, typer.Option(help="table, json or csv.")] = "table",
+    output: Annotated[
+        str | None, typer.Option(help="Write to this file, or to a folder (FOLDER/) with a file for each call.")
+    ] = None,
+    html: Annotated[
+        str | None, typer.Option(help="Write a report to this file, or one for each call to a folder (FOLDER/).")
+    ] = None,
+    with_audio: Annotated[bool, typer.Option("--with-audio", help="Put the recording into the report.")] = False,
+    url: Url = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Find the turns and emotions in calls, with the champion or a service. Exit 1: at least one call failed."""
+    from lsgmer.commands.analyze import analyze as body
+    from lsgmer.commands.calls import Options, names_in
+    from lsgmer.core.process import interrupt_on_signals
+
+    interrupt_on_signals()  # so that a job is cancelled also where this is ended by SIGTERM
+    negatives = None if negative is None else names_in(negative, "--negative")
+    options = Options(turns, transcribe, names_in(speakers, "--speakers"), negatives, format, output, html, with_audio)
+    raise typer.Exit(body(calls, options, url, key_file))
 
 
 @app.command()

@@ -30,7 +30,13 @@ def as_mp3(path: Path) -> bytes:
         )
     file = io.BytesIO()
     with soundfile.SoundFile(
-        file, "w", rate, min(channels, 2), format="MP3", compression_level=SMALL, bitrate_mode="CONSTANT"
+        file,
+        "w",
+        rate,
+        channels if channels <= 2 else 1,
+        format="MP3",
+        compression_level=SMALL,
+        bitrate_mode="CONSTANT",
     ) as out:
         for block in blocks(path):
             out.write(_narrow(block))
