@@ -28,6 +28,13 @@ Quick = Annotated[bool, typer.Option("--quick", help="Only the quick part of the
 GridName = Annotated[str | None, typer.Option("--grid", help="Only this grid of experiments/params.yaml.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Example: --set train.epochs=3.")]
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="File of parameters that override params.yaml.")]
+Transcribe = Annotated[
+    bool, typer.Option("--transcribe", help="Where no words are given, a machine writes them (English).")
+]
+TranscriberFolder = Annotated[
+    str | None,
+    typer.Option("--transcriber", help="The folder of a Whisper model that --transcribe uses instead of Moonshine."),
+]
 Url = Annotated[str | None, typer.Option("--url", help="Ask this service instead: http://127.0.0.1:3000.")]
 KeyFile = Annotated[
     Path | None, typer.Option("--key-file", help="With --url: holds the API key. Default: in $LSGMER_API_KEY, if any.")
@@ -146,6 +153,8 @@ def predict(
     channel: Annotated[
         str | None, typer.Option(help="Of recordings with several: 0, 1, ..., left or right. Default: all, mixed.")
     ] = None,
+    transcribe: Transcribe = False,
+    transcriber: TranscriberFolder = None,
     url: Url = None,
     key_file: KeyFile = None,
 ) -> None:
@@ -154,7 +163,8 @@ def predict(
     from lsgmer.commands.queries import table_source
 
     source = table_source(table, delimiter, sheet, column or ())
-    raise typer.Exit(body(paths or [], text, source, format, output, channel, url, key_file))
+    writer = transcriber or ("moonshine" if transcribe else None)
+    raise typer.Exit(body(paths or [], text, source, format, output, channel, writer, url, key_file))
 
 
 @app.command()
@@ -166,7 +176,8 @@ def analyze(
             help="Who speaks when: RTTM, SRT, VTT, JSON, CSV; for several calls a folder. Default: found by voice."
         ),
     ] = None,
-    transcribe: Annotated[bool, typer.Option("--transcribe", help="Let a machine write the missing words.")] = False,
+    transcribe: Transcribe = False,
+    transcriber: TranscriberFolder = None,
     speakers: Annotated[str | None, typer.Option(help="Names by channel: agent,customer")] = None,
     negative: Annotated[str | None, typer.Option(help="The emotions that count as negative: angry,sad")] = None,
     format: Annotated[str, typer.Option(help="table, json or csv.")] = "table",
@@ -187,7 +198,8 @@ def analyze(
 
     interrupt_on_signals()  # so that a job is cancelled also where this is ended by SIGTERM
     negatives = None if negative is None else names_in(negative, "--negative")
-    options = Options(turns, transcribe, names_in(speakers, "--speakers"), negatives, format, output, html, with_audio)
+    writer = transcriber or ("moonshine" if transcribe else None)
+    options = Options(turns, writer, names_in(speakers, "--speakers"), negatives, format, output, html, with_audio)
     raise typer.Exit(body(calls, options, url, key_file))
 
 

@@ -6,13 +6,15 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lsgmer.audio import AudioError, OutOfLimits, Waveform, channel_to_read, decode, form
 from lsgmer.core.device import cores
 from lsgmer.core.errors import LsgmerError
-from lsgmer.inference.prediction import Prediction
+from lsgmer.inference.prediction import AutomaticTranscript, Prediction
 from lsgmer.inference.predictor import Input, Predictor
 from lsgmer.inference.speakers import SpeakerLevels
 from lsgmer.model.train_card import Abstention
@@ -43,7 +45,8 @@ class Answers:
                 "train.abstain_risk is kept, or is older than that; switch it off, or train with a larger risk"
             )
         self.log = PredictionLog(settings.log, sync=settings.log_sync) if settings.log else None
-        self.transcriber: Transcriber | None = None
+        self.transcriber = self._transcriber() if settings.transcribes else None
+        self._transcribers = ThreadPoolExecutor(cores(), thread_name_prefix="transcribe")
         self._decoders = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
         if "text" in predictor.modalities:  # the first prediction is slow: a service that is ready has made it
             predictor.predict([Input(text=WARM_UP)])
@@ -55,7 +58,8 @@ class Answers:
     def close(self) -> None:
         """Finish what was taken, and close the log."""
         self._batches.close()
-        self._decoders.shutdown(cancel_futures=True)
+        for threads in (self._decoders, self._transcribers):
+            threads.shutdown(cancel_futures=True)
         if self.log:
             self.log.close()
 
@@ -95,7 +99,29 @@ class Answers:
                 inputs, item = await asyncio.wait_for(work, self.settings.decode_s)
         except TimeoutError:
             return Refusal(422, f"audio: decoding took longer than {self.settings.decode_s:g} s (decode_s)"), inputs
+        if fields.transcribe and not isinstance(item, Refusal):
+            item = await self._with_words(item)
         return item, inputs
+
+    def _transcriber(self) -> Transcriber:
+        """Return what the settings name; say so where training's automatic words are from another one."""
+        from lsgmer.speech.transcribe import transcriber_called
+
+        found = transcriber_called(self.settings.transcribe, Path.cwd(), self.predictor.device)
+        trained = self.predictor.card.transcriber
+        if trained is not None and trained.fingerprint != found.spec.fingerprint:
+            print(
+                f"transcribe: {found.spec.kind} is not what wrote the words that the model was trained on", flush=True
+            )
+        return found
+
+    async def _with_words(self, item: Input) -> Input:
+        """Return the input with what a machine hears in it, where the model reads words and none are given."""
+        if self.transcriber is None or item.audio is None or item.words or "text" not in self.predictor.modalities:
+            return item
+        loop = asyncio.get_running_loop()
+        heard = await loop.run_in_executor(self._transcribers, self.transcriber.transcribe, item.audio)
+        return replace(item, transcript=AutomaticTranscript(text=heard.text, reason=heard.reason))
 
     def _decoded(self, fields: Fields) -> tuple[Inputs, Input | Refusal]:
         inputs = Inputs()
@@ -122,9 +148,9 @@ class Answers:
         work = partial(self.predictor.predict, items, levels=levels, learn=learn)
         return [self.judged(answer) for answer in self._batches.run(work, background).result()]
 
-    def enrol(self, items: Sequence[Input], levels: SpeakerLevels) -> None:
+    def enrol(self, items: Sequence[Input], levels: SpeakerLevels, background: bool) -> None:
         """Add the audio of `items` to their speakers' levels, as `turns` does. Raises Closed."""
-        self._batches.run(partial(self.predictor.enrol, items, levels), background=True).result()
+        self._batches.run(partial(self.predictor.enrol, items, levels), background).result()
 
     def _outcome(self, prediction: Prediction | LsgmerError) -> Prediction | Refusal:
         """Return what is answered: a prediction, or why there is none."""
@@ -165,6 +191,7 @@ class Answers:
                 probabilities=answer.probabilities,
                 consistency=answer.consistency,
                 abstained=answer.abstained,
+                transcribed=answer.transcript is not None and bool(answer.transcript.text),
             )
         return PredictionEntry(
             request_id=name,

@@ -109,7 +109,8 @@ async def _turns(form: FormData) -> tuple[Turn, ...] | None:
     try:
         turns = tuple(await asyncio.to_thread(lambda: read_turns(decoded(content, "turns"), name)))
     except LsgmerError as error:
-        raise Refusal(400, f"{error} (turns_format: {', '.join(FORMS)})") from error
+        said = str(error) if str(error).startswith("turns") else f"turns: {error}"
+        raise Refusal(400, f"{said} (turns_format: {', '.join(FORMS)})") from error
     if len(turns) > settings().max_turns:
         raise Refusal(413, f"turns: {len(turns)}, at most {settings().max_turns} are allowed (max_turns)")
     return turns

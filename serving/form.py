@@ -22,7 +22,7 @@ from lsgmer.encoders.context import Earlier
 from lsgmer.service.settings import ServiceSettings, read_settings
 from serving.guard import Refusal
 
-FIELDS = ("audio", "text", "previous", "speaker", "channel")
+FIELDS = ("audio", "text", "previous", "speaker", "channel", "transcribe")
 HOW_PREVIOUS = 'send ["a text", {"text": "another", "speaker": "name"}], earliest first'
 HOW_FEEDBACK = 'send {"request_id": "the id of an answer", "label": "the right emotion"}'
 MAX_ID = 256
@@ -41,6 +41,7 @@ class Fields:
     previous: tuple[Earlier, ...] = ()
     speaker: str | None = None
     channel: int | None = None
+    transcribe: bool = False
 
 
 @cache
@@ -72,6 +73,12 @@ class PredictRequest(bentoml.IODescriptor):  # type: ignore[misc]
 
     channel: str | None = Field(
         None, description="Which channel of the audio to read: 0, 1, ..., left or right. Without it all are mixed."
+    )
+
+    transcribe: str | None = Field(
+        None,
+        description="true: where no words are given, and the model reads some, a machine writes them from the audio; "
+        "`transcript` in the answer says what it heard.",
     )
 
     @classmethod
@@ -111,6 +118,19 @@ def read_channel(given: str | None) -> int | None:
         return channel_number(given) if (given or "").strip() else None
     except ValueError as error:
         raise Refusal(400, f"channel: {error}") from error
+
+
+def read_transcribe(given: str | None) -> bool:
+    """Return whether words are asked for. Raises Refusal for anything but true and false, and where none are made."""
+    asked = (given or "").strip().lower()
+    if asked not in ("", "true", "false"):
+        raise Refusal(400, "transcribe: true or false")
+    if asked == "true" and not settings().transcribes:
+        raise Refusal(
+            409,
+            "transcribe: this service transcribes nothing (transcribe=off); send the words as text, or leave it out",
+        )
+    return asked == "true"
 
 
 def read_previous(given: str | None, speaker: str | None) -> tuple[Earlier, ...]:
@@ -204,6 +224,9 @@ def _batch_item(item: Any) -> Fields | Refusal:
             if isinstance(given["channel"], bool) or not isinstance(given["channel"], int | str):
                 raise Refusal(400, "channel: 0, 1, ..., left or right")
             given["channel"] = str(given["channel"])
+        if not isinstance(given.get("transcribe", False), bool):
+            raise Refusal(400, "transcribe: true or false")
+        given["transcribe"] = str(given.get("transcribe", False))
         if "audio" in given:
             given["audio"] = _decoded(given["audio"])
         previous = given.pop("previous", None)
@@ -228,7 +251,10 @@ def checked(given: Mapping[str, Any]) -> Fields:
         raise Refusal(400, f"neither audio nor text was given; {HOW}")
     if audio is None and which is not None:
         raise Refusal(400, "channel: there is no audio to read it from; send audio, or leave channel out")
-    return Fields(audio, text, read_previous(given.get("previous"), who), who, which)
+    asked = read_transcribe(given.get("transcribe"))
+    if asked and audio is None:
+        raise Refusal(400, "transcribe: there is no audio to transcribe; send audio, or leave transcribe out")
+    return Fields(audio, text, read_previous(given.get("previous"), who), who, which, asked)
 
 
 def parsed(body: bytes) -> Any:
@@ -247,7 +273,7 @@ async def _from_form(form: FormData) -> dict[str, Any]:
         if len(form.getlist(name)) > 1:
             raise Refusal(400, f"{name}: given {len(form.getlist(name))} times; send one per request")
     given: dict[str, Any] = {"audio": await _audio(form.get("audio"))}
-    for name in ("text", "previous", "speaker", "channel"):
+    for name in ("text", "previous", "speaker", "channel", "transcribe"):
         given[name] = await _text(name, form.get(name))
     return {name: value for name, value in given.items() if value is not None}
 

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import is_own_address
@@ -84,15 +85,18 @@ class Guard:
         self.app = app
         self.settings = settings or read_settings()
         self.keys = Keys.read(self.settings.keys) if self.settings.keys else None
-        self.requests = self.bytes = 0
+        self.requests = self.bytes = self.sessions = 0
         self._recent: OrderedDict[str, deque[float]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, of whatever kind."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope["type"] == "websocket":
+            await self._socket(scope, headers, receive, send)
+            return
         given = headers.get("x-request-id", "")
         asked = Asked(given if ID.fullmatch(given) else str(uuid.uuid4()))
         scope.setdefault("state", {})["asked"] = asked
@@ -110,6 +114,34 @@ class Guard:
                 raise
             log.exception("request %s failed", asked.request_id)
             await answer.refuse(Refusal(500, "an error of the service, not of the request; its log has the details"))
+
+    async def _socket(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
+        """Admit a WebSocket, or refuse it before it opens; a browser may give its key in the first message."""
+        asked = Asked(str(uuid.uuid4()))
+        state = scope.setdefault("state", {})
+        state["asked"] = asked
+        try:
+            if headers.keys() & {"authorization", "x-api-key"} or self.keys is None:
+                asked.key = self._demand_key(scope, headers)
+            else:
+                state["admit"] = self._admit
+            self._demand_same_origin(scope, headers)
+            self._count(asked.key or _address(scope))
+            if self.sessions >= self.settings.max_live:
+                raise Refusal(503, f"{self.sessions} live sessions are open (max_live); try again later", retry=True)
+        except Refusal as refusal:
+            socket = WebSocket(scope, receive, send)
+            await socket.send_denial_response(refusal_response(refusal, asked.request_id))
+            return
+        self.sessions += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.sessions -= 1
+
+    def _admit(self, presented: str) -> str:
+        """Return the name of a key. Raises Refusal for a wrong one."""
+        return str(self._demand_key({"method": "", "path": ""}, {"x-api-key": presented}))
 
     async def _answer(self, scope: Scope, headers: Mapping[str, str], receive: Receive, answer: _Answer) -> None:
         path, asked = scope["path"], scope["state"]["asked"]
@@ -142,7 +174,7 @@ class Guard:
     def _demand_key(self, scope: Scope, headers: Mapping[str, str]) -> str | None:
         """Return the name of the request's key. Raises Refusal for a wrong one, and for none where one is needed."""
         path = scope["path"]
-        if scope["method"] in ("GET", "HEAD") and (path == PUBLIC[0] or path.startswith(PUBLIC[1])):
+        if scope.get("method") in ("GET", "HEAD") and (path == PUBLIC[0] or path.startswith(PUBLIC[1])):
             return None
         if self.keys is None:
             if not _is_local(scope, headers):

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import logging
-import tempfile
+import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from lsgmer.conversations.analyze import Analyzer, Progress, Request
 from lsgmer.conversations.steps import FolderSteps
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import write_atomically
-from lsgmer.inference.prediction import Prediction
-from lsgmer.inference.predictor import Input, Predictor
-from lsgmer.inference.speakers import SpeakerLevels
-from lsgmer.service.entries import Inputs
-from lsgmer.service.jobs import ATTEMPTS, RESULT, STEPS, UPLOAD, Job, JobStore
+from lsgmer.service.jobs import ATTEMPTS, RESULT, STEPS, UPLOAD, Job, JobStore, temporary_folder
 from lsgmer.service.locking import lock_file
 from lsgmer.service.settings import ServiceSettings
 from lsgmer.speech.silero import Silero
-from lsgmer.turns.turn import Turn
 from serving.answers import Answers
 from serving.batches import Closed
+from serving.turns import Turns
 
 ROUTE = "/analyze"
+TOGETHER = 4  # turns, for which a request that comes meanwhile has to wait
 LOOK_S = 2.0  # between looks for jobs that another process took
 REPORT_S = 0.5
 log = logging.getLogger("lsgmer.serving")
@@ -35,49 +30,12 @@ class Cancelled(Exception):
     """Somebody asked for the job to stop."""
 
 
-class Turns:
-    """Estimates the turns of one job when no request waits, and logs each."""
-
-    def __init__(self, answers: Answers, job: Job) -> None:
-        self.answers, self.job = answers, job
-
-    @property
-    def predictor(self) -> Predictor:
-        """The model that is served."""
-        return self.answers.predictor
-
-    def enrol(self, items: Sequence[Input], levels: SpeakerLevels) -> None:
-        """Add the audio of `items` to their speakers' levels."""
-        self.answers.enrol(items, levels)
-
-    def predict(self, turns: Mapping[int, Turn], items: Sequence[Input], levels: SpeakerLevels) -> list[Prediction]:
-        """Return a prediction for each turn, once all are in the log."""
-        started = time.perf_counter()
-        found = self.answers.turns(items, levels, background=True)
-        latency_ms = 1000 * (time.perf_counter() - started)
-        for index, item, answer in zip(turns, items, found, strict=True):
-            self._log(f"{self.job.id}/{index}", turns[index], item, answer, latency_ms)
-        return found
-
-    def _log(self, name: str, turn: Turn, item: Input, answer: Prediction, latency_ms: float) -> None:
-        records = self.answers.log
-        if records is None:
-            return
-        lines = [(line.text, line.same_speaker) for line in item.previous]
-        inputs: Inputs = records.inputs(None, item.words, lines, turn.channel, item.speaker is not None)
-        place = {"audio_sha256": self.job.upload_sha256, "start_s": turn.start_s, "end_s": turn.end_s}
-        entry = self.answers.entry(name, ROUTE, self.job.key, inputs.model_copy(update=place), answer, latency_ms)
-        records.append(entry)
-
-
 class JobRunner:
     """Takes jobs from the store, oldest first, and keeps how each of them ends."""
 
     def __init__(self, answers: Answers, settings: ServiceSettings) -> None:
         self.answers, self.settings = answers, settings
-        self._own = None if settings.jobs else tempfile.TemporaryDirectory(prefix="lsgmer-jobs-")
-        folder = Path(self._own.name) if self._own else Path(str(settings.jobs))
-        self.store = JobStore(folder, settings.job_hours)
+        self.store = JobStore(settings.jobs or temporary_folder(), settings.job_hours)
         self._changed, self._closed = threading.Condition(), False
         self._voices: Silero | None = None
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
@@ -93,8 +51,8 @@ class JobRunner:
         self._closed = True
         self.wake()
         self._thread.join(timeout=10)
-        if self._own is not None:
-            self._own.cleanup()
+        if self.settings.jobs is None:
+            shutil.rmtree(self.store.folder, ignore_errors=True)
 
     @property
     def voices(self) -> Silero:
@@ -141,7 +99,8 @@ class JobRunner:
 
     def _analyze(self, job: Job) -> None:
         folder, asked = self.store.path(job), job.request
-        analyzer = Analyzer(Turns(self.answers, job), self.voices, self.answers.transcriber, batch=4)
+        turns = Turns(self.answers, job.id, ROUTE, job.key, background=True, audio_sha256=job.upload_sha256)
+        analyzer = Analyzer(turns, self.voices, self.answers.transcriber, batch=TOGETHER)
         request = Request(
             turns=asked.turns,
             speakers=asked.speakers,

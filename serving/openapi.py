@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lsgmer.inference.prediction import Prediction
+from lsgmer.inference.prediction import AutomaticTranscript, Prediction
 from lsgmer.service.settings import ServiceSettings
 
 Schema = dict[str, Any]
@@ -16,7 +16,7 @@ WHY = {
     404: "there is no such thing",
     405: "the address does not take this method",
     408: "the body arrived too slowly",
-    409: "the service keeps no log, so there is nothing to comment on",
+    409: "the service is not set up for this: it keeps no log to comment on, or transcribes nothing",
     413: "more was sent than is allowed",
     415: "the content type is not understood",
     422: "audio that can be read, but from which no emotion is estimated",
@@ -43,6 +43,7 @@ PREVIOUS: Schema = {
     },
 }
 SPEAKER: Schema = {"type": "string", "pattern": r"^[A-Za-z0-9 .@:+-]{0,128}$"}
+TRANSCRIBE = "Where no words are given, and the model reads some, a machine writes them from the audio"
 CHANNEL: Schema = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 7}, {"enum": ["left", "right"]}]}
 
 
@@ -83,7 +84,9 @@ ERROR: Schema = {
 def _prediction(labels: Sequence[str]) -> Schema:
     schema: Schema = Prediction.model_json_schema(mode="serialization")
     shares = {"type": "object", "properties": {name: {"type": "number"} for name in labels}, "required": list(labels)}
+    del schema["$defs"]  # the one that is in there has its place below
     schema["properties"] |= {
+        "transcript": {"anyOf": [AutomaticTranscript.model_json_schema(mode="serialization"), {"type": "null"}]},
         "emotion": {"anyOf": [{"enum": list(labels)}, {"type": "null"}]},
         "probabilities": {**shares, "additionalProperties": False},
         "attribution": {**shares, "additionalProperties": False},
@@ -104,6 +107,7 @@ def _prediction(labels: Sequence[str]) -> Schema:
             "normalised_by": None,
             "enrolled": None,
             "warnings": [],
+            "transcript": None,
         }
     ]
     return schema
@@ -119,6 +123,7 @@ def _predict(settings: ServiceSettings, labels: Sequence[str]) -> Schema:
             "previous": {**TEXT, "description": 'JSON: ["a text", {"text": "another", "speaker": "name"}]'},
             "speaker": SPEAKER,
             "channel": {**TEXT, "description": "0, 1, ..., left or right", "pattern": "^([0-7]|left|right)$"},
+            "transcribe": {"enum": ["true", "false"], "description": TRANSCRIBE},
         },
         "additionalProperties": False,
     }
@@ -136,7 +141,7 @@ def _predict(settings: ServiceSettings, labels: Sequence[str]) -> Schema:
         "Estimate the emotion in a recording, in the words, or in both together",
         {"multipart/form-data": {"schema": form}, "application/json": {"schema": body}},
         {200: ("An estimate", {"$ref": "#/components/schemas/Prediction"})},
-        (422,),
+        (409, 422),
     )
 
 
@@ -149,6 +154,7 @@ def _predict_batch(settings: ServiceSettings, labels: Sequence[str]) -> Schema:
             "previous": {**PREVIOUS, "maxItems": settings.max_previous},
             "speaker": SPEAKER,
             "channel": CHANNEL,
+            "transcribe": {"type": "boolean", "description": TRANSCRIBE},
         },
         "additionalProperties": False,
     }

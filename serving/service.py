@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import bentoml
+import psutil
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 import lsgmer
+from lsgmer.core.device import cores
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import apply_environment, drop_native_lines, end_with_parent
 from lsgmer.inference.prediction import Prediction
+from lsgmer.registry.layout import MODEL_CARD
+from lsgmer.service.settings import workers_for
 from serving.calls import jobs, start, status, stop
 from serving.form import PredictRequest, read_batch, read_feedback, read_form, settings
 from serving.guard import Asked, Guard, Refusal, refusal_response
+from serving.live import live
 from serving.openapi import document
 
 if TYPE_CHECKING:
@@ -48,6 +54,7 @@ async def lineage(request: Request) -> Response:
         **card.lineage.model_dump(mode="json"),
         "features_sha256": card.train.feature_sha256,
         "encoders": {name: spec and spec.fingerprint for name, spec in card.train.encoders.items()},
+        "transcriber": card.train.transcriber and card.train.transcriber.fingerprint,
         "versions": card.train.versions,
         "forced": None if card.forced is None else card.forced.model_dump(mode="json"),
     }
@@ -114,6 +121,7 @@ pages = Starlette(
         Route("/analyze", jobs),
         Route("/analyze/{name}", status),
         Route("/analyze/{name}", stop, methods=["DELETE"]),
+        WebSocketRoute("/live", live),
         Route("/speakers", speakers),
         Route("/speakers/{name}", forget, methods=["DELETE"]),
         Mount("/web", StaticFiles(directory=WEB), name="web"),
@@ -122,7 +130,18 @@ pages = Starlette(
 )
 
 
-@bentoml.service(name="lsgmer", workers=1, traffic={"timeout": 3600})  # the guard's limits are the ones that count
+def workers() -> int:
+    """Return how many processes answer: as the setting says, or as suits this machine and the model in the Bento."""
+    if settings().workers:
+        return settings().workers
+    card = ROOT / MODEL_CARD
+    keeps_levels = card.exists() and bool(json.loads(card.read_text(encoding="utf-8")).get("speakers"))
+    return workers_for(cores(), psutil.virtual_memory().available, keeps_levels)
+
+
+@bentoml.service(
+    name="lsgmer", workers=workers(), traffic={"timeout": 3600}
+)  # the guard's limits are the ones that count
 @bentoml.asgi_app(pages, path="/")
 class EmotionService:
     """Estimates the emotion of an utterance from its audio, its words, or both."""
@@ -158,6 +177,7 @@ class EmotionService:
         previous: str | None,
         speaker: str | None,
         channel: str | None,
+        transcribe: str | None,
         ctx: bentoml.Context,
     ) -> Response:
         """Estimate the emotion in an audio file, in the words, or in both together."""

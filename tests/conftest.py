@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,9 @@ def served(packaged: tuple[Workspace, PackageRecord], tmp_path_factory: pytest.T
     """The packaged Bento behind a real `bentoml serve`, for HTTP and for the browser."""
     from tests.support import server
 
-    with server.serve(*packaged, tmp_path_factory.mktemp("server")) as served:
+    transcribes = "moonshine" if find_spec("moonshine_voice") and find_spec("onnxruntime") else "off"
+    folder = tmp_path_factory.mktemp("server")
+    with server.serve(*packaged, folder, LSGMER_SERVICE_TRANSCRIBE=transcribes) as served:
         yield served
 
 

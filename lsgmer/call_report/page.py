@@ -13,7 +13,7 @@ from lsgmer.call_report.peaks import Peaks
 from lsgmer.call_report.timeline import Tones, bar, swatch, timeline, windows
 from lsgmer.call_report.turns import play_button, turns_table
 from lsgmer.conversations.records import Analysis, SpeakerSummary, TurningPoint
-from lsgmer.turns.turn import clock
+from lsgmer.core.text import clock
 
 HERE = Path(__file__).parent
 TURNS_FROM = {"given": "given with the call", "voice activity": "found by voice activity"}

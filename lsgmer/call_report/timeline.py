@@ -9,7 +9,7 @@ from lsgmer.call_report.markup import Html, h, joined
 from lsgmer.call_report.peaks import Peaks
 from lsgmer.conversations.records import Analysis, TimelineTurn, Window
 from lsgmer.core.records import Seconds
-from lsgmer.turns.turn import clock
+from lsgmer.core.text import clock
 
 AXIS, WAVE, LANE = 24, 48, 30  # heights in pixels; style.css has the same
 HALF = 50.0  # of the height of a waveform's own coordinates

@@ -8,7 +8,7 @@ from lsgmer.call_report.markup import Html, h
 from lsgmer.call_report.timeline import Tones, stacked, swatch
 from lsgmer.conversations.records import Analysis, TimelineTurn
 from lsgmer.core.records import Seconds
-from lsgmer.turns.turn import clock
+from lsgmer.core.text import clock
 
 COLUMNS = ("Time", "Speaker", "Emotion", "All emotions", "Consistency", "Words and remarks")
 

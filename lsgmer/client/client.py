@@ -37,6 +37,7 @@ class BatchItem:
     previous: Sequence[Earlier] = ()
     speaker: str | None = None
     channel: int | str | None = None
+    transcribe: bool = False
 
 
 class Client:
@@ -83,6 +84,7 @@ class Client:
         previous: Sequence[Earlier] = (),
         speaker: str | None = None,
         channel: int | str | None = None,
+        transcribe: bool = False,
     ) -> Prediction:
         """Return the emotion of an utterance.
 
@@ -92,6 +94,7 @@ class Client:
             previous: earlier utterances of the dialogue, earliest first, for models with context.
             speaker: who speaks; the service may remember their audio level (`forget_speaker`).
             channel: of audio with several: 0, 1, ..., left or right; None: what the model was trained with.
+            transcribe: whether the service is to write the words where there are none; not every service can.
 
         """
         if text is not None and not is_unicode(text):
@@ -99,6 +102,8 @@ class Client:
         form = {"text": _as_field(text), "speaker": speaker, "channel": None if channel is None else str(channel)}
         if previous:
             form["previous"] = json.dumps(list(previous))
+        if transcribe:
+            form["transcribe"] = "true"
         fields = {name: value for name, value in form.items() if value}
         files = None if audio is None else (lambda: [("audio", _part(audio, "audio"))])
         content = self._transport.json("POST", "/predict", files=files, data=fields)
@@ -190,10 +195,15 @@ class Client:
                 job.cancel()
 
     def live(
-        self, rate: int, channels: int = 1, transcribe: bool = False, speakers: Sequence[str] | None = None
+        self,
+        rate: int,
+        channels: int = 1,
+        transcribe: bool = False,
+        speakers: Sequence[str] = (),
+        negative: Sequence[str] | None = None,
     ) -> Live:
-        """Connect for a conversation that goes on now: `rate` in Hz; `speakers` by channel."""
-        return Live(self._transport, rate, channels, transcribe, speakers)
+        """Connect for a conversation that goes on now: `rate` in Hz; the others as in `start_analysis`."""
+        return Live(self._transport, rate, channels, transcribe, speakers, negative)
 
     def _object(self, path: str) -> dict[str, Any]:
         content = self._transport.json("GET", path)
@@ -221,6 +231,8 @@ def _as_json(item: BatchItem) -> dict[str, Any]:
     found: dict[str, Any] = {"text": item.text, "speaker": item.speaker, "channel": item.channel}
     if item.previous:
         found["previous"] = list(item.previous)
+    if item.transcribe:
+        found["transcribe"] = True
     if item.audio is not None:
         with _part(item.audio, "audio")[1] as file:
             found["audio"] = base64.b64encode(file.read()).decode()

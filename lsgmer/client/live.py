@@ -14,26 +14,37 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import connect
 
 from lsgmer.client.transport import ClientError, Transport, parsed
-from lsgmer.conversations.records import Summary, TimelineTurn
-from lsgmer.core.records import Record
+from lsgmer.conversations.records import SpeakerSummary, Summary, TimelineTurn
+from lsgmer.core.records import Record, Seconds
 
 MOST_BYTES = 16 * 2**20  # of one event
+MOST_SENT = 2**18  # bytes of samples in one message
 
 
 class LiveEvent(Record):
-    """What the service says: ready, a turn that ended, the summary so far, or an error. `type` says which is there."""
+    """What the service says: `type` is ready (with the session's id), turn (one that ended), summary, or error."""
 
     type: str
+    session_id: str | None = None
     turn: TimelineTurn | None = None
     summary: Summary | None = None
+    speakers: tuple[SpeakerSummary, ...] = ()
+    duration_s: Seconds | None = None
     error: str | None = None
+    request_id: str | None = None
 
 
 class Live:
     """One conversation. Send audio, call `end`, and read `events` until they end; or let `stream` do all of it."""
 
     def __init__(
-        self, transport: Transport, rate: int, channels: int, transcribe: bool, speakers: Sequence[str] | None
+        self,
+        transport: Transport,
+        rate: int,
+        channels: int,
+        transcribe: bool,
+        speakers: Sequence[str],
+        negative: Sequence[str] | None,
     ) -> None:
         """Connect. Raises ClientError where the service refuses, or does not answer."""
         query = urlencode({"rate": rate, "channels": channels, "transcribe": str(transcribe).lower()})
@@ -47,7 +58,9 @@ class Live:
             raise _refusal(self._url, error) from None
         except (InvalidHandshake, OSError, TimeoutError) as error:
             raise ClientError(f"{self._url}: no connection: {error}; is the service running?") from None
-        first = {"speakers": list(speakers)} if speakers else {}
+        self._frame = 2 * channels
+        named = {"speakers": list(speakers)} if speakers else {}
+        first = named if negative is None else {**named, "negative": list(negative)}
         if first:
             self._say(json.dumps(first))
 
@@ -59,7 +72,9 @@ class Live:
 
     def send(self, pcm: bytes) -> None:
         """Send samples: signed 16-bit little-endian, of all channels in turn. Raises ClientError."""
-        self._say(pcm)
+        size = MOST_SENT // self._frame * self._frame
+        for start in range(0, len(pcm), size):
+            self._say(pcm[start : start + size])
 
     def end(self) -> None:
         """Say that no more audio comes: the last turns and the summary follow. Raises ClientError."""
@@ -71,7 +86,8 @@ class Live:
             for message in self._socket:
                 event = parsed(LiveEvent, _content(message, self._url), self._url)
                 if event.type == "error":
-                    raise ClientError(event.error or "an error of the service without a reason")
+                    reason = event.error or "an error of the service without a reason"
+                    raise ClientError(reason, request_id=event.request_id)
                 yield event
         except ConnectionClosed as closed:
             raise ClientError(f"{self._url}: the connection broke: {closed}") from None

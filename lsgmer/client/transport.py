@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -21,6 +22,7 @@ BUSY = (429, 503)  # answers that a later try may turn into a good one
 FIRST_WAIT_S = 0.5  # before the second try where the service names no time; doubled for each later one
 LONGEST_WAIT_S = 10.0
 CONNECT_S = 10.0
+PLAIN = re.compile(r"[!-~]+")  # what may be in a header without a space
 SHOWN = 200  # characters of an answer that is no JSON
 R = TypeVar("R", bound=Record)
 
@@ -45,7 +47,7 @@ class Transport:
         self.url, self.host = _checked(url)
         self.key, self.retry_s = key, retry_s
         self.own_machine = is_own_address(self.host)
-        if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key != ""):
+        if key is not None and not PLAIN.fullmatch(key):
             raise ParamsError("the API key is not one: it is empty, or has spaces or other letters than ASCII's")
         self._http = httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},

@@ -18,7 +18,7 @@ from lsgmer.commands.call_outputs import Outcome, as_csv, as_json, as_table
 from lsgmer.commands.calls import Call, Options, gather, turns_in
 from lsgmer.commands.models import champion_of
 from lsgmer.conversations.records import Analysis
-from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
+from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.progress import shown
@@ -47,23 +47,24 @@ class Service:
 
         show("sending", 0.0)
         names = options.speakers or None
-        return self.client.analyze(call, turns, names, options.transcribe, options.negative, progress)
+        transcribe = options.transcriber is not None
+        return self.client.analyze(call, turns, names, transcribe, options.negative, progress)
 
 
 class Champion:
     """Analyses calls with the champion of a workspace, in this process."""
 
-    def __init__(self, workspace: Workspace, transcribe: bool) -> None:
+    def __init__(self, workspace: Workspace, transcriber: str | None) -> None:
         """Load the model, and what writes words where that is wanted."""
         from lsgmer.conversations.analyze import Analyzer, Local
-        from lsgmer.encoders.params import TranscribeParams
         from lsgmer.registry.bento import Bundle
-        from lsgmer.speech.transcribe import build_transcriber
+        from lsgmer.speech.transcribe import transcriber_called
 
         bundle = Bundle.open(champions.verified_source(workspace, champion_of(workspace)))
         self.lineage: Mapping[str, Any] = bundle.card.lineage.model_dump(mode="json")
-        writer = build_transcriber(TranscribeParams(kind="moonshine"), workspace.root) if transcribe else None
-        self._analyzer = Analyzer(Local(bundle.predictor()), transcriber=writer)
+        predictor = bundle.predictor()
+        writer = None if transcriber is None else transcriber_called(transcriber, workspace.root, predictor.device)
+        self._analyzer = Analyzer(Local(predictor), transcriber=writer)
 
     def analyze(self, call: Path, turns: tuple[Turn, ...] | None, options: Options, show: Show) -> Analysis:
         """Return the analysis of a call."""
@@ -72,15 +73,14 @@ class Champion:
         def progress(found: Progress) -> None:
             show(found.stage, found.share)
 
-        asked = Request(turns, options.speakers, options.negative, options.transcribe)
+        asked = Request(turns, options.speakers, options.negative, options.transcriber is not None)
         with tempfile.TemporaryDirectory(prefix="lsgmer-call-") as scratch:
             return self._analyzer.analyze(call, asked, Path(scratch), progress)
 
 
 def analyze(patterns: Sequence[str], options: Options, url: str | None = None, key_file: Path | None = None) -> int:
     """Write what is found in each call; return ERROR when any could not be analysed, else DONE."""
-    if key_file is not None and url is None:
-        raise ParamsError("--key-file goes with --url")
+    remote.check(url, key_file, options.transcriber)
     calls = gather(patterns, options)
     for call in calls:
         if call.unused is not None:
@@ -90,7 +90,7 @@ def analyze(patterns: Sequence[str], options: Options, url: str | None = None, k
             )
     with ExitStack() as stack:
         if url is None:
-            analyzer: Service | Champion = Champion(Workspace(Path.cwd()), options.transcribe)
+            analyzer: Service | Champion = Champion(Workspace(Path.cwd()), options.transcriber)
         else:
             analyzer = Service(stack.enter_context(remote.connect(url, key_file)))
         outcomes = [_outcome(analyzer, call, options) for call in calls]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lsgmer.conversations.records import Analysis, TimelineTurn
-from lsgmer.turns.turn import clock
+from lsgmer.core.text import clock
 
 FIELDS = ("index", "start_s", "end_s", "speaker", "channel", "emotion", "abstained", "consistency")
 WORDS = 60  # characters of a turn's words in the table

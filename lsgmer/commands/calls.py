@@ -20,10 +20,13 @@ SUFFIXES = {"table": ".txt", "json": ".json", "csv": ".csv"}
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of `lsgmer analyze`; `output` and `html` are a file, or a folder with one file per call."""
+    """The options of `lsgmer analyze`; `output` and `html` are a file, or a folder with one file per call.
+
+    `transcriber` (moonshine, or the folder of a Whisper model) writes the words of turns without any; None: nothing.
+    """
 
     turns: Path | None = None
-    transcribe: bool = False
+    transcriber: str | None = None
     speakers: tuple[str, ...] = ()
     negative: tuple[str, ...] | None = None
     kind: str = "table"

@@ -62,8 +62,10 @@ def _rows(reading: CorpusReading) -> list[RejectedRow]:
     defects = [row for row in reading.rejected if not is_left_out(row)]
     left_out = len(reading.rejected) - len(defects)
     print(f"rows      {len(reading.utterances)} usable, {len(defects)} rejected, {left_out} left out by the label map")
+    several = len({row.source for row in defects}) > 1
     for reason, count in Counter(row.reason for row in defects).most_common(SHOWN):
-        where = ", ".join(row.row for row in defects if row.reason == reason)
+        same = (row for row in defects if row.reason == reason)
+        where = ", ".join(f"{row.source} {row.row}" if several else row.row for row in same)
         print(f"rejected  {count} x {reason}: {_cut(where)}")
     for note in reading.notes:
         print(f"note      {len(note.rows)} x {note.what}: {_cut(', '.join(note.rows))}")

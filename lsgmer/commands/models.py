@@ -55,7 +55,9 @@ def serve(host: str, port: int, assignments: Sequence[str] = (), listed: bool = 
     if Keys.read(workspace.keys).any_made:
         usual[f"{PREFIX}KEYS"] = str(workspace.keys)
     environment = {**usual, **dvc.environment(), **given, "BENTOML_HOME": str(workspace.bentos)}
-    read_settings(environment)
+    settings = read_settings(environment)
+    if settings.transcribes and Path(settings.transcribe).expanduser().is_dir():
+        environment[f"{PREFIX}TRANSCRIBE"] = str(Path(settings.transcribe).expanduser().resolve())
     if not is_own_address(host) and not environment.get(f"{PREFIX}KEYS"):
         raise LsgmerError(f"--host {host}: other machines are answered only with an API key; `lsgmer keys add NAME`")
     print(f"serving {champion.tag} on http://{host}:{port} (Ctrl-C stops it)", flush=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -22,6 +22,7 @@ from lsgmer.encoders.context import Earlier
 from lsgmer.inference.prediction import Prediction
 
 IN_FLIGHT = 8  # requests at once: as many as the service predicts together, where its setting is the default
+MOONSHINE = "moonshine"  # what --transcribe alone asks for
 T = TypeVar("T")
 
 
@@ -39,6 +40,23 @@ class Asked:
     alias: str | None = None
     channel: int | None = None
     forgotten: bool = False
+    transcribe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Whether the model removes speakers' levels from the audio, and whether the service keeps some to do that."""
+
+    removed: bool
+    kept: bool
+
+
+def check(url: str | None, key_file: Path | None, transcriber: str | None) -> None:
+    """Raise ParamsError for options that do not go together: a service has keys, and its own transcriber."""
+    if key_file is not None and url is None:
+        raise ParamsError("--key-file goes with --url")
+    if url is not None and transcriber not in (None, MOONSHINE):
+        raise ParamsError("--transcriber: a service uses its own (the setting transcribe); give --transcribe")
 
 
 def connect(url: str, key_file: Path | None) -> Client:
@@ -62,7 +80,7 @@ def read_key_file(path: Path) -> str:
     return key
 
 
-def answers(client: Client, sources: Sequence[Query]) -> Iterator[dict[str, Any]]:
+def answers(client: Client, sources: Sequence[Query], transcribe: bool = False) -> Iterator[dict[str, Any]]:
     """Yield one row per input, in order, as the local command makes them, with the service's request_id.
 
     A model that removes speakers' levels is first sent all of a speaker's recordings, as the local command reads them
@@ -71,11 +89,18 @@ def answers(client: Client, sources: Sequence[Query]) -> Iterator[dict[str, Any]
     """
     card = client.card()
     train = card.get("train", {})
-    earlier = before(sources, _context(train)) if _context(train) else {}
     normalises = train.get("normalise", "none") != "none"
+    levels = Levels(normalises, kept=bool(card.get("speakers")))
+    silent = {i for i, q in enumerate(sources) if transcribe and q.audio and not (q.text and q.text.strip())}
+    earlier: Mapping[int, Sequence[Earlier]] = {}
+    if _context(train):
+        in_dialogues = [place for place in sorted(silent) if sources[place].dialogue is not None]
+        heard = _heard(client, sources, in_dialogues)
+        spoken = [replace(q, text=heard[i]) if heard.get(i) else q for i, q in enumerate(sources)]
+        earlier = before(spoken, _context(train))
     rows: dict[int, dict[str, Any]] = {}
     total = len(sources)
-    found = _rows(client, sources, earlier, normalises, bool(card.get("speakers")))
+    found = _rows(client, sources, earlier, silent, levels)
     for place, row in track(found, total, "predict") if total > 1 else found:
         rows[place] = row
     _note_levels(sources, rows, normalises)
@@ -88,8 +113,21 @@ def _context(train: Mapping[str, Any]) -> int:
     return int((text.get("settings") or {}).get("context", 0))
 
 
+def _heard(client: Client, sources: Sequence[Query], places: Sequence[int]) -> dict[int, str]:
+    """Return the words that the service hears in some recordings: later turns of their dialogues are read with them."""
+    nothing: Mapping[int, Sequence[Earlier]] = {}
+    chosen = [replace(sources[place], speaker=None) for place in places]
+    rows = _rows(client, chosen, nothing, set(range(len(chosen))), Levels(False, False))
+    shown = track(rows, len(chosen), "transcripts") if chosen else rows
+    return {places[i]: row["transcript"]["text"] for i, row in shown if row.get("transcript")}
+
+
 def _rows(
-    client: Client, sources: Sequence[Query], earlier: Mapping[int, Sequence[Earlier]], normalises: bool, keeps: bool
+    client: Client,
+    sources: Sequence[Query],
+    earlier: Mapping[int, Sequence[Earlier]],
+    silent: Collection[int],
+    levels: Levels,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the rows with their places: speaker by speaker where the service is to know their levels."""
     run = uuid4().hex[:12]  # no speaker of this run is one that the service knows
@@ -98,16 +136,17 @@ def _rows(
     for place, source in enumerate(sources):
         if source.speaker is not None:
             aliases.setdefault(source.speaker, f"{run}.{len(aliases)}")
-        levelled = normalises and keeps and source.speaker is not None and source.audio is not None
+        levelled = levels.removed and levels.kept and source.speaker is not None and source.audio is not None
         rounds.setdefault(source.speaker if levelled else None, []).append(place)
 
     def asked(place: int) -> Asked | str:
         source, lines = sources[place], earlier.get(place, ())
         alias = aliases.get(source.speaker or "", f"{run}.row{place}")
         marked = any(line.same_speaker is not None for line in lines)
-        needed = marked or (normalises and source.speaker is not None and source.audio is not None)
+        needed = marked or (levels.removed and source.speaker is not None and source.audio is not None)
         try:
-            return _asked(source, place, alias if needed else None, lines, normalises and source.speaker is None)
+            found = _asked(source, place, alias if needed else None, lines, levels.removed and source.speaker is None)
+            return replace(found, transcribe=place in silent)
         except LsgmerError as error:
             return str(error)
 
@@ -115,7 +154,7 @@ def _rows(
         try:
             for speaker, places in rounds.items():
                 if speaker is not None:
-                    for _ in _in_flight(pool, places, asked, lambda item: _answer(client, item)):
+                    for _ in _in_flight(pool, places, asked, lambda item: _enrol(client, item)):
                         pass  # the service learns the speaker's level
                 for place, row in _in_flight(pool, places, asked, lambda item: _answer(client, item)):
                     yield place, {"source": sources[place].name, **row}
@@ -177,10 +216,16 @@ def _channel(given: str) -> int:
         raise ParamsError(str(error)) from None
 
 
+def _enrol(client: Client, item: Asked) -> dict[str, Any]:
+    return _answer(client, replace(item, transcribe=False))
+
+
 def _answer(client: Client, item: Asked) -> dict[str, Any]:
     """Return the fields of the answer, or the error."""
     try:
-        found: Prediction = client.predict(item.audio, item.text, item.previous, item.alias, item.channel)
+        found: Prediction = client.predict(
+            item.audio, item.text, item.previous, item.alias, item.channel, item.transcribe
+        )
         if item.forgotten and found.normalised_by is not None and item.alias is not None:
             client.forget_speaker(item.alias)
             found = found.model_copy(update={"enrolled": 0})  # as for a speaker without a name

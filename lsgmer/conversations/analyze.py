@@ -197,7 +197,7 @@ class Analyzer:
             progress(Progress("predicting", 0.6 + 0.4 * done / len(turns), done, len(turns)))
             chosen = range(done, min(done + self.batch, len(turns)))
             inputs = {i: _input(recording, turns, i, self.estimator.predictor) for i in chosen}
-            new = estimate(self.estimator, turns, inputs, remarks, levels)
+            new = estimate(self.estimator, {i: turns[i] for i in chosen}, inputs, remarks, levels)
             steps.append("timeline", [turn.model_dump(mode="json") for turn in new])
             timeline += new
         progress(Progress("done", 1.0, len(turns), len(turns)))
@@ -244,7 +244,7 @@ def earlier_turns(turns: Sequence[Turn], i: int, count: int) -> tuple[Earlier, .
 
 def estimate(
     estimator: Estimator,
-    turns: Sequence[Turn],
+    turns: Mapping[int, Turn],
     inputs: dict[int, tuple[Input, tuple[str, ...]]],
     remarks: dict[int, str],
     levels: SpeakerLevels,

@@ -12,7 +12,7 @@ import soundfile
 from lsgmer.audio import AudioError, Waveform, blocks, can_seek, decode, form, read_frames, unusable
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import Seconds
-from lsgmer.turns.turn import clock
+from lsgmer.core.text import clock
 
 Array = np.ndarray[Any, Any]
 FLAT = ("constant", "channels cancel out")  # of a second of a call, these mean nothing

@@ -12,9 +12,10 @@ import numpy as np
 from lsgmer.audio import length
 from lsgmer.conversations.recording import Recording, Survey
 from lsgmer.core.records import Record, Seconds
+from lsgmer.core.text import clock
 from lsgmer.speech.silero import Silero
 from lsgmer.speech.voice_activity import Span, TurnFinder
-from lsgmer.turns.turn import Turn, clock, demand_inside, in_order
+from lsgmer.turns.turn import Turn, demand_inside, in_order
 
 Array = np.ndarray[Any, Any]
 LEAK_DB = 24.0  # a channel that is so much quieter than another one during a turn only carries the other's voice
@@ -104,11 +105,11 @@ def find_turns(
         if survey.alike:
             warnings.append(f"audio: all {recording.channels} channels hold the same: speakers cannot be told apart")
         name = Names(1, names.given).of(0)
-        turns = [_turn(span, name, None, duration) for span in spans[0]]
+        turns = [turn_at(span, name, None, duration) for span in spans[0]]
         return Found(turns=tuple(turns), duration_s=duration, speakers={name: None}, warnings=tuple(warnings))
     found = []
     for channel, own in enumerate(spans):
-        kept = [_turn(span, names.of(channel), channel, duration) for span in own]
+        kept = [turn_at(span, names.of(channel), channel, duration) for span in own]
         heard = [turn for turn in kept if not is_leak(recording.frames(turn.start_s, turn.end_s), channel)]
         if len(heard) < len(kept):
             warnings.append(
@@ -121,7 +122,8 @@ def find_turns(
     return Found(turns=tuple(in_order(found)), duration_s=duration, speakers=dict(names.all), warnings=tuple(warnings))
 
 
-def _turn(span: Span, speaker: str, channel: int | None, duration: Seconds) -> Turn:
+def turn_at(span: Span, speaker: str, channel: int | None, duration: Seconds) -> Turn:
+    """Return a span that was found as a turn, in whole milliseconds."""
     end = min(span.end_s, duration)
     return Turn(start_s=round(span.start_s, 3), end_s=round(end, 3), speaker=speaker, channel=channel)
 

@@ -102,6 +102,28 @@ class EncoderSpec(Record):
         return digest(self.model_dump(mode="json"))
 
 
+class TranscriberSpec(Record):
+    """What writes automatic words: enough to load it again, and to tell whether two are the same.
+
+    `files` are the sha256 of its files by name, or of the weights and settings of a folder. Of n tokens, words of a
+    mean log-probability under `min_log_probability` + `doubt` / n are not believed.
+    """
+
+    kind: str
+    source: str | None = None
+    revision: str | None = None
+    language: str | None = None
+    min_log_probability: float
+    doubt: float
+    files: dict[str, str]
+    versions: dict[str, str]
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of every field, the library versions included."""
+        return digest(self.model_dump(mode="json"))
+
+
 MIX = "mix"  # LearningSpec.learns of layers that are only weighted
 
 

@@ -40,13 +40,14 @@ def split_named(cell: str | None, hint: str = "") -> Split | None:
 
 def times_of(cell: Mapping[str, str | None]) -> tuple[Seconds | None, Seconds | None]:
     """Return start and end of a cut from the cells start_s and end_s. Raises Unfit for no seconds, or an empty cut."""
-    start_s, end_s = _seconds(cell["start_s"], "start_s"), _seconds(cell["end_s"], "end_s")
+    start_s, end_s = seconds_of(cell["start_s"], "start_s"), seconds_of(cell["end_s"], "end_s")
     if end_s is not None and end_s <= (start_s or 0.0):
         raise Unfit(f"end_s {end_s} is not after start_s {start_s or 0.0}")
     return start_s, end_s
 
 
-def _seconds(cell: str | None, field: str) -> Seconds | None:
+def seconds_of(cell: str | None, field: str) -> Seconds | None:
+    """Return the seconds in `cell`, None for an empty one. Raises Unfit for what is no number of 0 or more."""
     if cell is None:
         return None
     try:

@@ -60,6 +60,18 @@ RECORDS: dict[str, CorpusRecord] = {
             params=("params/nemo.yaml (an example: 530 recordings of nEMO, Polish, CC BY-NC-SA 4.0)",),
         ),
         CorpusRecord(
+            name="calls",
+            summary="bring your own: recordings of conversations, each with its turns in a file of the same name",
+            layout=(
+                "CALL.wav, .flac, ... anywhere inside the folder, and beside each",
+                "CALL.rttm, .srt, .vtt, .json, .csv or .tsv: who speaks when, and the words",
+                "TABLE.csv (optional): the emotion of each turn, where the turn files do not hold it",
+            ),
+            licence="yours",
+            obtain="docs/corpora.md says what a turn file and the table hold",
+            params=("params/calls.yaml (an example)",),
+        ),
+        CorpusRecord(
             name="filenames",
             summary="bring your own: audio files whose names say speaker and emotion",
             layout=("audio anywhere inside the folder; corpus.files.pattern explains the names",),

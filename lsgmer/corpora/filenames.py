@@ -6,19 +6,16 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from lsgmer.core.errors import LsgmerError, ParamsError
 from lsgmer.corpora.base import SHOWN, Unfit, label_of, split_named
 from lsgmer.corpora.params import NAMED, CorpusParams, FilesParams, SpeakersTable, filled
-from lsgmer.manifests.utterance import LEFT_OUT_CODE, CorpusReading, Note, RejectedRow, Utterance
+from lsgmer.corpora.paths import AUDIO, files_below, not_read
+from lsgmer.manifests.utterance import LEFT_OUT_CODE, CorpusReading, RejectedRow, Utterance
 
-AUDIO = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc")
-OTHER_MEDIA = (".m4a", ".aac", ".wma", ".amr", ".mp4", ".mkv", ".mov", ".avi", ".webm", ".sph", ".au", ".caf")
 MATCH_S = 1.0  # a name takes microseconds; a pattern that takes a second on one backtracks without end
 
 
@@ -36,7 +33,7 @@ def read(params: CorpusParams, root: Path) -> CorpusReading:
     if params.files is None:
         raise ParamsError(f"corpus {params.name} is read by its file names, which corpus.files must explain")
     files = params.files
-    found = sorted(_files(root / files.folder), key=lambda path: path.as_posix())
+    found = sorted(files_below(root / files.folder), key=lambda path: path.as_posix())
     audio = [path for path in found if path.suffix.lower() in AUDIO]
     if not audio:
         where = f"the parent of {files.folder}/" if files.folder else "the folder that holds the corpus"
@@ -57,32 +54,7 @@ def read(params: CorpusParams, root: Path) -> CorpusReading:
         else:
             first[name] = within.as_posix()
             utterances.append(utterance)
-    return CorpusReading(tuple(utterances), tuple(rejected), _unread(found, files.folder))
-
-
-def _files(folder: Path) -> Iterator[PurePosixPath]:
-    """Yield the path of every file below `folder`, relative to it; links are followed, each folder once."""
-    seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-        if real not in seen:
-            within = Path(place).relative_to(folder)
-            yield from (PurePosixPath(within.as_posix(), name) for name in names if not name.startswith("."))
-        seen.add(real)
-
-
-def _unread(found: list[PurePosixPath], folder: str) -> tuple[Note, ...]:
-    """Return a note for each format of sound or film that is not read, so that no recording is lost silently."""
-    suffixes = Counter(path.suffix.lower() for path in found)
-    return tuple(
-        Note(
-            f"not read: {suffix} files; convert them to WAV or FLAC if they belong to the corpus",
-            tuple(PurePosixPath(folder, path).as_posix() for path in found if path.suffix.lower() == suffix),
-        )
-        for suffix in OTHER_MEDIA
-        if suffixes[suffix]
-    )
+    return CorpusReading(tuple(utterances), tuple(rejected), not_read(found, files.folder))
 
 
 def _match(path: str, files: FilesParams) -> tuple[str, dict[str, str]]:

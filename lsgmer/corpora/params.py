@@ -19,6 +19,7 @@ from pydantic import (
 
 from lsgmer.core.records import Labels, channel_number
 from lsgmer.core.sections import Section, Share
+from lsgmer.corpora.call_params import CallsParams
 from lsgmer.manifests.params import CorpusContents, ManifestParams
 
 TABLES = ("sample", "table")  # corpora that are a table
@@ -147,14 +148,15 @@ class CorpusParams(CorpusContents):
     `path` is the folder DVC versions; the table and all audio lie inside it. `synthesize` is what the stage `sample`
     makes: ["sample"] for the sample corpus, [] for any other. `table` and `columns` apply to corpora that are a table
     (`delimiter` is its own where it is not found by looking, `sheet` the workbook's sheet, the first by default),
-    `files` to those that are read by their file names, `clips` to MELD (where its audio comes from; none: text only)
-    and `by_plurality` to IEMOCAP (the evaluators' word: the word that an undecided turn gets). With `features_only` a
-    table's row needs neither audio nor text: its features are precomputed. `channel` is the one that is read of
-    recordings with several (0, 1, ..., left or right; null: all are mixed), unless a table's row names its own.
+    `files` to those that are read by their file names, `calls` to recordings with turn files, `clips` to MELD (where
+    its audio comes from; none: text only) and `by_plurality` to IEMOCAP (the evaluators' word: the word that an
+    undecided turn gets). With `features_only` a table's row needs neither audio nor text: its features are precomputed.
+    `channel` is the one that is read of recordings with several (0, 1, ..., left or right; null: all are mixed), unless
+    a table's row, or a turn, names its own.
     """
 
     name: Literal[
-        "sample", "table", "filenames", "iemocap", "meld", "emodb", "cremad", "ravdess", "tess", "savee", "esd"
+        "sample", "table", "calls", "filenames", "iemocap", "meld", "emodb", "cremad", "ravdess", "tess", "savee", "esd"
     ]
     synthesize: tuple[Literal["sample"], ...]
     table: str | None = None
@@ -162,6 +164,7 @@ class CorpusParams(CorpusContents):
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     sheet: str | None = None
     files: FilesParams | None = None
+    calls: CallsParams | None = None
     channel: NonNegativeInt | None = None
     clips: Literal["none", "wav", "mp4"] | None = None
     by_plurality: dict[str, str] = Field(default_factory=dict)
@@ -196,6 +199,10 @@ class CorpusParams(CorpusContents):
                 f"files (what file names mean) must be set for {', '.join(FILENAMES)}, and for no other corpus; "
                 f"name is {self.name}"
             )
+        if (self.calls is not None) != (self.name == "calls"):
+            raise ValueError(
+                f"calls (what turn files mean) must be set for calls, and for no other; name is {self.name}"
+            )
         if (self.clips is not None) != (self.name == "meld"):
             raise ValueError("clips (none, wav or mp4) must be set for meld, and for no other corpus")
         if self.by_plurality and self.name != "iemocap":
@@ -225,6 +232,11 @@ def demand_split_fits(corpus: CorpusParams, manifest: ManifestParams) -> None:
         raise ValueError(
             f"manifest.split: official is for corpora that publish a partition ({', '.join(OFFICIAL)}), "
             f"not for {corpus.name}; set manifest.split to given, speaker or session"
+        )
+    if manifest.split in ("speaker", "text") and corpus.calls is not None and corpus.calls.speakers == "per_call":
+        raise ValueError(
+            f"manifest.split: {manifest.split} would divide calls, whose speakers are known within a call only; set "
+            "manifest.split to session, which keeps calls whole"
         )
     if manifest.split == "speaker" and corpus.name == "meld":
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Audio paths as other systems write them: found where exactly one file fits, else with the nearest file named."""
+"""The files of a corpus folder, and audio paths as other systems write them: found where exactly one file fits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import difflib
 import os
 import posixpath
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lsgmer.audio import EMBEDDED
 from lsgmer.corpora.base import SHOWN, Unfit
+from lsgmer.manifests.utterance import Note
 
+AUDIO = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc")
+OTHER_MEDIA = (".m4a", ".aac", ".wma", ".amr", ".mp4", ".mkv", ".mov", ".avi", ".webm", ".sph", ".au", ".caf")
 RESOLVED = "audio path was written as on another system"
 NEAREST = "no such audio file; the nearest name is"
 
@@ -61,3 +65,28 @@ def _form(path: str) -> str:
     plain = posixpath.normpath(unicodedata.normalize("NFC", path).replace("\\", "/"))
     stem, suffix = posixpath.splitext(plain)
     return stem + suffix.lower()
+
+
+def files_below(folder: Path) -> Iterator[PurePosixPath]:
+    """Yield the path of every file below `folder`, relative to it; links are followed, each folder once."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        if real not in seen:
+            within = Path(place).relative_to(folder)
+            yield from (PurePosixPath(within.as_posix(), name) for name in names if not name.startswith("."))
+        seen.add(real)
+
+
+def not_read(found: list[PurePosixPath], folder: str) -> tuple[Note, ...]:
+    """Return a note for each format of sound or film that is not read, so that no recording is lost silently."""
+    suffixes = Counter(path.suffix.lower() for path in found)
+    return tuple(
+        Note(
+            f"not read: {suffix} files; convert them to WAV or FLAC if they belong to the corpus",
+            tuple(PurePosixPath(folder, path).as_posix() for path in found if path.suffix.lower() == suffix),
+        )
+        for suffix in OTHER_MEDIA
+        if suffixes[suffix]
+    )

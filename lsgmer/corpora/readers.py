@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lsgmer.core.errors import LsgmerError
-from lsgmer.corpora import filenames, iemocap, meld, table
+from lsgmer.corpora import calls, filenames, iemocap, meld, table
 from lsgmer.corpora.params import FILENAMES, CorpusParams
 from lsgmer.manifests.utterance import CorpusReading, Utterance
 
@@ -16,6 +16,7 @@ Reader = Callable[[CorpusParams, Path], CorpusReading]
 CORPORA: dict[str, Reader] = {
     "sample": table.read,  # corpora/synthetic/generate.py writes an ordinary table
     "table": table.read,
+    "calls": calls.read,
     "iemocap": iemocap.read,
     "meld": meld.read,
     **dict.fromkeys(FILENAMES, filenames.read),

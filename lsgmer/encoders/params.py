@@ -75,7 +75,7 @@ class TranscribeParams(Section):
     `moonshine` is English, inside an installed package, an optional extra. `whisper` loads Whisper, or another
     sequence-to-sequence recogniser, from a folder (or a hub id at a `revision`), through transformers; `language` is
     what a multilingual one should expect (null: it decides). Words of a lower mean log-probability than
-    `min_log_probability` are not believed (null: the kind's own, see docs/conversations.md).
+    `min_log_probability` are not believed (null: -0.5, which was measured with Moonshine).
     """
 
     kind: Literal["moonshine", "whisper"]
@@ -106,6 +106,7 @@ class TextEncoderParams(Section):
     names a single one.
 
     `precomputed` reads .parquet or .npz in the corpus folder (docs/corpora.md), keyed by utterance id.
+    With `transcribe`, the words of utterances that have audio and none are written by a machine, and marked as such.
     """
 
     kind: Literal["none", "transformers", "precomputed"]
@@ -118,6 +119,13 @@ class TextEncoderParams(Section):
     marks: bool = True
     mix: bool = False
     sha256: str | None = None
+    transcribe: TranscribeParams | None = None
+
+    @model_validator(mode="after")
+    def _something_reads_what_is_transcribed(self) -> TextEncoderParams:
+        if self.transcribe is not None and self.kind != "transformers":
+            raise ValueError(f"transcribe: no encoder reads the words of kind {self.kind}; set transcribe to null")
+        return self
 
     @model_validator(mode="after")
     def _one_choice_of_layers(self) -> TextEncoderParams:

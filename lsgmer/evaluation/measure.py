@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,7 +109,7 @@ def score(
         probabilities = np.where(blind[:, None], guess, outputs.probabilities)
         models[name] = Scored(probabilities, outputs.attribution, outputs.consistency)
         if name == "fused":
-            notes += mix_weights(model, card) + texts_cut(test, card)
+            notes += mix_weights(model, card) + texts_cut(test, card) + automatic_words(test, card)
         if name == "fused" and test.levels is not None:
             outputs = predict_split(model, speakers_unknown(test), BATCH, device=params.runtime.device)
             unknown = np.where(~outputs.readable[:, None], guess, outputs.probabilities)
@@ -127,6 +127,26 @@ def texts_cut(test: FeatureSplit, card: TrainCard) -> list[str]:
         return []
     most = spec.settings.get("max_tokens")
     return [f"text: {count} of {test.counts['text']} test utterances are longer than {most} tokens and were cut there"]
+
+
+def automatic_words(test: FeatureSplit, card: TrainCard) -> list[str]:
+    """Return a note on how many words of the test split a machine wrote, where one was asked to."""
+    if test.transcriber is None or card.encoders.get("text") is None:
+        return []
+    refused = test.counts.get("not_transcribed", 0)
+    return [
+        f"text: the words of {sum(test.automatic)} of {len(test)} test utterances are automatic "
+        f"({test.transcriber.kind}); of {refused} more the words are missing, as none were believed"
+    ]
+
+
+def with_words(manifest: ValidatedManifest, test: FeatureSplit) -> ValidatedManifest:
+    """Return the manifest with the words that `test` was made of: true ones, and automatic ones where it has them."""
+    automatic = {name: text for name, text, made in zip(test.ids, test.texts, test.automatic, strict=False) if made}
+    if not automatic:
+        return manifest
+    filled = tuple(replace(u, text=automatic[u.id]) if u.id in automatic else u for u in manifest.utterances)
+    return replace(manifest, utterances=filled)
 
 
 def mix_weights(model: Model, card: TrainCard) -> list[str]:
@@ -201,6 +221,7 @@ def measure(
         weights_sha256=card.weights_sha256,
         calibration=calibration_effect(models["fused"], truth, card, params.evaluate.ece_bins),
         notes=tuple(notes),
+        transcribed=sum(test.automatic),
         robustness=robustness,
     )
 

@@ -16,7 +16,8 @@ class Metrics(Record):
 
     `differences` are paired, in balanced accuracy; `groups` are of the fused model by sex, speaker (digest) and
     tag; `subgroup_models` holds balanced accuracy by tag and model. `weights_sha256` identifies the fused model,
-    `calibration` says what its temperature does to ECE on test.
+    `calibration` says what its temperature does to ECE on test. `transcribed` counts test utterances whose words a
+    machine wrote.
     """
 
     labels: tuple[str, ...]
@@ -30,6 +31,7 @@ class Metrics(Record):
     weights_sha256: str | None = None
     calibration: Calibration | None = None
     notes: tuple[str, ...] = ()
+    transcribed: int = 0
     robustness: tuple[Robustness, ...] = ()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from lsgmer.core.paths import Workspace, write_atomically
@@ -32,15 +33,17 @@ def refresh_links(workspace: Workspace) -> None:
 
 
 def link_encoders(workspace: Workspace, features: FeaturesParams) -> None:
-    """Make data/encoders/MODALITY-NUMBER hold a link to each file of each encoder in a folder, and nothing else."""
+    """Make data/encoders/MODALITY-NUMBER hold a link to each file of each encoder in a folder, and nothing else.
+
+    The files of a transcriber are linked to in data/encoders/transcribe-0.
+    """
     top = workspace.data("encoders")
-    wanted: dict[Path, str] = {}
-    for modality in MODALITIES:
-        given = getattr(features, modality)
-        for i, encoder in enumerate(given if isinstance(given, tuple) else (given,)):
-            folder = source_folder(encoder.source, workspace.root) if encoder.kind == "transformers" else None
-            for name in watched_names(folder) if folder is not None else ():
-                wanted[top / f"{modality}-{i}" / name] = encoder.source
+    wanted = {
+        top / name / file: source
+        for name, source in _sources(features)
+        if (folder := source_folder(source, workspace.root)) is not None
+        for file in watched_names(folder)
+    }
     if not (top / ".gitignore").is_file():
         write_atomically(top / ".gitignore", IGNORE)
     for path in top.iterdir():
@@ -52,6 +55,18 @@ def link_encoders(workspace: Workspace, features: FeaturesParams) -> None:
             path.unlink()
     for link, source in wanted.items():
         _point(link, workspace.root.resolve() / Path(source).expanduser() / link.name, Path(source).is_absolute())
+
+
+def _sources(features: FeaturesParams) -> Iterator[tuple[str, str]]:
+    """Yield the source of every encoder and transcriber in a folder, and what its folder of links is called."""
+    for modality in MODALITIES:
+        given = getattr(features, modality)
+        for i, encoder in enumerate(given if isinstance(given, tuple) else (given,)):
+            if encoder.kind == "transformers" and encoder.source is not None:
+                yield f"{modality}-{i}", encoder.source
+    asked = features.text.transcribe
+    if asked is not None and asked.source is not None:
+        yield "transcribe-0", asked.source
 
 
 def _point(link: Path, target: Path, absolute: bool) -> None:

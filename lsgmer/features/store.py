@@ -15,7 +15,7 @@ import pyarrow.parquet as parquet
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
-from lsgmer.core.records import MODALITIES, EncoderSpec, Labels, Modality, Record, Split, read_record
+from lsgmer.core.records import MODALITIES, EncoderSpec, Labels, Modality, Record, Split, TranscriberSpec, read_record
 from lsgmer.features.batch import Item
 from lsgmer.features.normalise import Level
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 STORE = "store.json"
 INDEX = "index.parquet"
+AUTOMATIC = "automatic"  # column of the index
 LABEL_TEXT = "label_text.npy"
 LEVELS, LEVEL_ROWS = "audio_levels.npy", "audio_level_rows.npy"
 
@@ -40,6 +41,16 @@ class StoreCard(Record):
     files: dict[str, str]
     counts: dict[str, int]
     normalise: str = "none"
+    transcriber: TranscriberSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Automatic:
+    """Which utterances (N,) of a split have words that `transcriber` wrote, and for how many it found none."""
+
+    transcriber: TranscriberSpec
+    rows: tuple[bool, ...]
+    refused: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +91,9 @@ class FeatureSplit:
     `label_text` (C, D_text) is None without a text encoder. `summaries` (N, 2 D) are the mean and deviation over time
     of the encoder's frames, for a modality that is stored below the layers that learn; NaN where the utterance lacks
     it. `normalise` says whose audio level was removed, `levels` which. `counts` are store.json's, of the split as it
-    was extracted: how many utterances have each modality and, as `text_cut`, how many texts were too long. `sha256` is
-    store.json's, which in turn holds that of every other file.
+    was extracted: how many utterances have each modality and, as `text_cut`, how many texts were too long. `automatic`
+    (N,) says whose words `transcriber` wrote; both are empty where it was not asked for. `sha256` is store.json's,
+    which in turn holds that of every other file.
     """
 
     split: Split
@@ -104,6 +116,8 @@ class FeatureSplit:
     normalise: str = "none"
     levels: Levels | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    automatic: tuple[bool, ...] = ()
+    transcriber: TranscriberSpec | None = None
 
     @classmethod
     def load(cls, folder: Path) -> FeatureSplit:
@@ -131,6 +145,8 @@ class FeatureSplit:
             sha256=file_sha256(folder / STORE),
             normalise=card.normalise,
             counts=card.counts,
+            automatic=tuple(rows.get(AUTOMATIC, ())),
+            transcriber=card.transcriber,
             levels=Levels.load(folder) if card.normalise != "none" else None,
             summaries={
                 m: np.load(folder / f"{m}_summary.npy", allow_pickle=False)
@@ -213,6 +229,7 @@ def write_split(
     normalise: str = "none",
     levels: Levels | None = None,
     text_cut: int = 0,
+    automatic: Automatic | None = None,
 ) -> None:
     """Write one split of the feature store to `folder`, which appears whole or not at all.
 
@@ -228,6 +245,7 @@ def write_split(
         normalise: whose audio level has been removed from `frames`: none, speaker or session.
         levels: the levels that were removed; None for none.
         text_cut: how many texts were longer than the encoder reads.
+        automatic: whose words are automatic; None where nobody's are.
 
     Raises:
         OSError: the disk is full.
@@ -237,8 +255,10 @@ def write_split(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        _write_index(partial / INDEX, utterances)
+        _write_index(partial / INDEX, utterances, automatic)
         counts = {"utterances": len(utterances)} | ({"text_cut": text_cut} if text_cut else {})
+        if automatic is not None:
+            counts |= {"transcribed": sum(automatic.rows), "not_transcribed": automatic.refused}
         for modality in MODALITIES:
             part = frames.get(modality)
             if part is not None:
@@ -258,6 +278,7 @@ def write_split(
             files={path.name: file_sha256(path) for path in sorted(partial.iterdir())},
             counts=counts,
             normalise=normalise,
+            transcriber=None if automatic is None else automatic.transcriber,
         )
         (partial / STORE).write_text(card.to_json(), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
@@ -266,10 +287,13 @@ def write_split(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_index(path: Path, utterances: Sequence[Utterance]) -> None:
+def _write_index(path: Path, utterances: Sequence[Utterance], automatic: Automatic | None) -> None:
     rows = [{name: getattr(u, name) for name in INDEX_SCHEMA.names} | {"tags": list(u.tags)} for u in utterances]
+    table = pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)
+    if automatic is not None:
+        table = table.append_column(AUTOMATIC, pa.array(automatic.rows, pa.bool_()))
     content = io.BytesIO()
-    parquet.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), content, compression="zstd")
+    parquet.write_table(table, content, compression="zstd")
     path.write_bytes(content.getvalue())
 
 

@@ -18,7 +18,7 @@ from lsgmer.encoders.context import Earlier
 from lsgmer.features.batch import Item
 from lsgmer.features.normalise import Level
 from lsgmer.inference.outputs import Outputs, collect_outputs, run_model
-from lsgmer.inference.prediction import Prediction
+from lsgmer.inference.prediction import AutomaticTranscript, Prediction
 from lsgmer.inference.speakers import SpeakerLevels
 from lsgmer.model import checkpoint
 from lsgmer.model.ensemble import Model
@@ -36,6 +36,8 @@ BATCH_S = 240.0  # seconds of audio, padding included, that are encoded together
 class Input:
     """One input: speech (any sample rate), text, or both. Blank text counts as none.
 
+    `transcript` is what a machine heard in the audio: read where there is no text.
+
     `previous` are the earlier utterances of the same dialogue, earliest first. `speaker` is whose level is removed
     from the audio, by a model that was trained without levels (`features.normalise`): the speaker, or the session.
     """
@@ -44,11 +46,14 @@ class Input:
     text: str | None = None
     previous: tuple[Earlier, ...] = ()
     speaker: str | None = None
+    transcript: AutomaticTranscript | None = None
 
     @property
     def words(self) -> str | None:
-        """The text, or None if it is missing or blank."""
-        return self.text if self.text and self.text.strip() else None
+        """The text, or else the automatic transcript; None if both are missing or blank."""
+        if self.text and self.text.strip():
+            return self.text
+        return self.transcript.text if self.transcript is not None and self.transcript.text.strip() else None
 
 
 class Predictor:
@@ -115,21 +120,28 @@ class Predictor:
 
     def _checked(self, item: Input) -> tuple[tuple[Modality, ...], tuple[str, ...]]:
         """Return the modalities of `item` that are used, and warnings about its audio. Raises as `used` does."""
-        warnings = () if item.audio is None else self._check_audio(item.audio)
+        warnings = () if item.audio is None else self.check_audio(item.audio)
         given = {"audio": item.audio is not None, "text": item.words is not None}
         used = tuple(name for name in self.modalities if given[name])
         if not used:
+            if item.transcript is not None and self.modalities == ("text",):
+                raise OutOfLimits(f"audio: no words for this model to read: {item.transcript.reason}; send text")
             has = " and ".join(name for name, there in given.items() if there) or "nothing"
             raise LsgmerError(f"got {has}; this model reads {' or '.join(self.modalities)}: give at least one of them")
         return used, warnings
 
-    def _check_audio(self, wave: Waveform) -> tuple[str, ...]:
+    def check_audio(self, wave: Waveform) -> tuple[str, ...]:
         """Return warnings about `wave`. Raises LsgmerError for audio from which nothing can be concluded."""
         if not len(wave.samples):
             raise LsgmerError("audio: empty: no samples; give a recording of at least a few tenths of a second")
         if reason := unusable(wave.samples[:, None]):
             raise OutOfLimits(f"audio: {reason}")
         return self.limits.check(wave) if self.limits is not None else ()
+
+    @property
+    def device(self) -> str:
+        """Where the model runs: cpu or cuda."""
+        return next(self.model.parameters()).device.type
 
     @property
     def most_s(self) -> float:
@@ -182,6 +194,7 @@ class Predictor:
                 notes["warnings"] = (*warnings, *self._text_warnings(item, names))
                 notes["contribution"] = self._contribution(outputs.probabilities[i], without[i])
                 notes["duration_s"] = None if item.audio is None else item.audio.duration_s
+                notes["transcript"] = None if item.text and item.text.strip() else item.transcript
                 predictions.append(self._prediction(outputs, i, names, notes))
         return predictions
 

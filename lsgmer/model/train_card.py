@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lsgmer.core.records import EncoderSpec, Labels, LearningSpec, Modality, Record, read_record
+from lsgmer.core.records import EncoderSpec, Labels, LearningSpec, Modality, Record, TranscriberSpec, read_record
 
 
 class Calibration(Record):
@@ -45,6 +45,8 @@ class TrainCard(Record):
 
     Of an ensemble, `members` has an entry per model, `valid_metrics` are those of their mean, and `best_epoch` and
     `epochs_run` are the first member's.
+    Where words were missing and a machine wrote them, `transcribed` counts the utterances that have such words, per
+    split, and `transcriber` is what wrote them.
     It holds nothing that differs between two clones of one commit, so that equal training gives equal bytes.
     """
 
@@ -69,6 +71,8 @@ class TrainCard(Record):
     abstention: Abstention | None = None
     normalise: str = "none"
     members: tuple[Member, ...] = ()
+    transcriber: TranscriberSpec | None = None
+    transcribed: dict[str, int] = Field(default_factory=dict)
 
 
 WEIGHTS = "model.safetensors"

@@ -36,7 +36,8 @@ class ModelCard(Record):
     """The final card: packaging composes it, and the service shows it at /card.
 
     `audio_limits` are what validation demanded of the recordings, and `channel` is the one that was read of those with
-    several (None: all, mixed): what is predicted is held to the same.
+    several (None: all, mixed): what is predicted is held to the same. With `transcribes`, Moonshine is among the
+    Bento's requirements.
     """
 
     format: Literal["lsgmer-model-card/1"] = "lsgmer-model-card/1"
@@ -52,6 +53,7 @@ class ModelCard(Record):
     speaker_hours: float = 24.0
     audio_limits: AudioLimits | None = None
     channel: int | None = None
+    transcribes: bool = False
 
 
 class PackageRecord(Record):

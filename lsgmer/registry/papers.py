@@ -93,6 +93,7 @@ def collect(workspace: Workspace, params: PackageParams, forced: Forced | None) 
         speakers=params.speakers,
         speaker_hours=params.speaker_hours,
         audio_limits=limits_in(ran_with["validate"]) if "validate" in ran_with else None,
+        transcribes=params.transcribe or (train.transcriber is not None and train.transcriber.kind == "moonshine"),
         channel=None if channel is None else channel_number(channel),
     )
     files["model_card.json"] = card.to_json().encode()

@@ -18,6 +18,8 @@ class PackageParams(Section):
 
     Levels are personal data: none are kept for `speakers` 0; else in memory only, for `speaker_hours` after a speaker's
     last utterance, and `DELETE /speakers/NAME` forgets one. Only a model with `features.normalise` uses them.
+    With `transcribe`, the Bento's requirements hold what the service's setting transcribe=moonshine needs; those of a
+    model that was trained on Moonshine's words always do.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9_.-]*[a-z0-9])?$")]
@@ -25,3 +27,4 @@ class PackageParams(Section):
     limits: tuple[str, ...]
     speakers: NonNegativeInt = 0
     speaker_hours: PositiveFloat = 24.0
+    transcribe: bool = False

@@ -31,12 +31,16 @@ class Inputs(Record):
 
 
 class Output(Record):
-    """What was answered. `abstained`: the service gave no emotion, because the model was not sure enough."""
+    """What was answered. `abstained`: the service gave no emotion, because the model was not sure enough.
+
+    `transcribed`: the words that the model read are a machine's, of which the log keeps nothing else.
+    """
 
     emotion: str | None
     probabilities: dict[str, FiniteFloat]
     consistency: FiniteFloat
     abstained: bool = False
+    transcribed: bool = False
 
 
 class PredictionEntry(Record):

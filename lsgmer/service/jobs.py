@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,6 +14,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
+from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import write_atomically
 from lsgmer.core.records import Record
 from lsgmer.turns.turn import Turn
@@ -21,6 +26,7 @@ UNFINISHED: tuple[Status, ...] = ("queued", "running")
 ID = re.compile(r"[0-9a-f]{32}")
 UPLOAD, JOB, PROGRESS, RESULT, CANCEL = "upload", "job.json", "progress.json", "result.json", "cancel"
 STEPS = "steps"
+TEMPORARY = "lsgmer-jobs-"
 ATTEMPTS = 3  # times that a job may end the service before it is given up
 
 
@@ -46,6 +52,23 @@ class Job(Record):
     attempts: int = 0
     created: str
     finished: str | None = None
+
+
+def temporary_folder() -> Path:
+    """Return a folder for the jobs of the service that started this process; delete those of services that are gone.
+
+    Raises LsgmerError where somebody else made it.
+    """
+    base = Path(tempfile.gettempdir())
+    for path in base.glob(f"{TEMPORARY}*"):
+        number = path.name.removeprefix(TEMPORARY)
+        if number.isdigit() and not psutil.pid_exists(int(number)) and path.stat().st_uid == os.getuid():
+            shutil.rmtree(path, ignore_errors=True)
+    folder = base / f"{TEMPORARY}{os.getppid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise LsgmerError(f"{folder}: belongs to somebody else; name a folder for the jobs: LSGMER_SERVICE_JOBS")
+    return folder
 
 
 def now() -> str:

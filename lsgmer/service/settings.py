@@ -6,12 +6,23 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from lsgmer.core.errors import ParamsError
 from lsgmer.core.records import first_problem
 
 PREFIX = "LSGMER_SERVICE_"
+WORKER_CORES, WORKER_BYTES, MOST_WORKERS = 2, 2 * 2**30, 8
+OFF = "off"
 
 
 class ServiceSettings(BaseModel):
@@ -32,6 +43,9 @@ class ServiceSettings(BaseModel):
     max_waiting: PositiveInt = Field(256, description="utterances that wait for the model: 503 with Retry-After")
     max_waiting_mib: PositiveFloat = Field(256.0, description="of decoded audio that waits for the model: 503")
     requests_per_minute: NonNegativeInt = Field(0, description="of one key (or one address): 429; 0: any number")
+    workers: NonNegativeInt = Field(
+        0, description="processes that answer, each with these limits; 0: by cores and memory"
+    )
     batch_items: PositiveInt = Field(8, description="utterances that are predicted together at most")
     body_s: PositiveFloat = Field(30.0, description="seconds in which a body must arrive: 408")
     decode_s: PositiveFloat = Field(10.0, description="seconds that decoding a recording may take: 422")
@@ -43,10 +57,26 @@ class ServiceSettings(BaseModel):
     call_upload_s: PositiveFloat = Field(600.0, description="seconds in which a call must arrive: 408")
     max_jobs: PositiveInt = Field(16, description="calls that wait or are analysed: 503 with Retry-After")
     job_hours: PositiveFloat = Field(24.0, description="hours that a finished analysis can be fetched")
+    max_live: PositiveInt = Field(4, description="live sessions at once: 503 with Retry-After")
+    max_live_s: PositiveFloat = Field(4 * 3600.0, description="seconds of audio of a live session, which then ends")
+    live_idle_s: PositiveFloat = Field(60.0, description="seconds without a message after which a live session ends")
     jobs: Path | None = Field(None, description="folder of the analyses; without one they do not survive a restart")
+    transcribe: str = Field(
+        OFF, description="what writes words that are asked for: off, moonshine (English), a Whisper model's folder"
+    )
     keys: Path | None = Field(None, description="file of API keys; without one only this machine is answered")
     log: Path | None = Field(None, description="folder of the prediction log; without one nothing is logged")
     log_sync: bool = Field(False, description="wait for the disk at each line of the log: it survives a power failure")
+
+    @field_validator("transcribe", mode="before")
+    @classmethod
+    def _nothing_is_off(cls, given: str | None) -> str:
+        return given or OFF
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether words are written where they are asked for."""
+        return self.transcribe != OFF
 
     @property
     def max_upload_bytes(self) -> int:
@@ -62,6 +92,14 @@ class ServiceSettings(BaseModel):
     def max_body_bytes(self) -> int:
         """The largest sum of the bodies that are held at once, in bytes."""
         return int(self.max_body_mib * 2**20)
+
+
+def workers_for(cores: int, free_bytes: int, keeps_levels: bool) -> int:
+    """Return how many processes suit a machine: each takes a core to predict, one for all else, and some memory.
+
+    One where speakers' levels are kept, which are in the memory of a process.
+    """
+    return 1 if keeps_levels else max(1, min(cores // WORKER_CORES, free_bytes // WORKER_BYTES, MOST_WORKERS))
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> ServiceSettings:

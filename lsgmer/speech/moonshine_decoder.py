@@ -12,11 +12,11 @@ import numpy as np
 from lsgmer.audio import Waveform
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
+from lsgmer.core.records import TranscriberSpec
 from lsgmer.core.source import library_versions
 from lsgmer.encoders.moonshine import NEEDS, PACKAGED, SAMPLE_RATE, SHORTEST, WEIGHTS_SHA256, session
 from lsgmer.encoders.weights import package_file
-from lsgmer.speech.rejection import Heard, token_cap
-from lsgmer.speech.transcript import TranscriberSpec
+from lsgmer.speech.rejection import DOUBT, MIN_LOG_PROBABILITY, Heard, token_cap
 
 FOLDER = PACKAGED.rpartition("/")[0]
 FILES = {
@@ -27,7 +27,6 @@ FILES = {
 START, END = 1, 2
 LAYERS, HEADS, HEAD_SIZE = 6, 8, 36
 SPACE = "\u2581"
-MIN_LOG_PROBABILITY = -0.5
 
 Array = np.ndarray[Any, Any]
 
@@ -55,6 +54,7 @@ class MoonshineDecoder:
             kind="moonshine",
             language="en",
             min_log_probability=min_log_probability or MIN_LOG_PROBABILITY,
+            doubt=DOUBT,
             files=FILES,
             versions=library_versions(("onnxruntime", "numpy", "torch", "torchaudio")),
         )

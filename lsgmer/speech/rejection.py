@@ -11,6 +11,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 TOKENS_PER_S = 6.5  # speech has fewer
+MIN_LOG_PROBABILITY = -0.5  # measured with Moonshine: docs/log.md, 2026-11-27
 DOUBT = 1.0  # nats that the words must make up for: a few tokens can look sure by chance
 
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from lsgmer.audio import Waveform, resample
-from lsgmer.core.records import Seconds
+from lsgmer.core.errors import LsgmerError
+from lsgmer.core.records import TranscriberSpec
 from lsgmer.encoders.params import TranscribeParams
 from lsgmer.encoders.weights import find_files
 from lsgmer.speech.moonshine_decoder import MoonshineDecoder
@@ -21,7 +22,7 @@ from lsgmer.speech.rejection import Heard, not_believed
 from lsgmer.speech.silero import PACKAGED as VOICE_ACTIVITY
 from lsgmer.speech.silero import WEIGHTS_SHA256 as VOICE_ACTIVITY_SHA256
 from lsgmer.speech.silero import Silero
-from lsgmer.speech.transcript import TranscriberSpec, Transcript
+from lsgmer.speech.transcript import Transcript
 from lsgmer.speech.voice_activity import Span, TurnRules, find_turns
 
 LONGEST_S = 12.0  # of a piece: recognisers lose the thread in longer ones
@@ -79,6 +80,18 @@ def build_transcriber(params: TranscribeParams, root: Path, device: str = "cpu")
     return Transcriber(Whisper(params, find_files(params.source, params.revision, params.sha256, root), device))
 
 
+def transcriber_called(name: str, root: Path, device: str = "cpu") -> Transcriber:
+    """Return the transcriber called `name`: moonshine, or the folder of a Whisper-like model, relative to `root`.
+
+    Raises LsgmerError where it cannot be loaded.
+    """
+    if name == "moonshine":
+        return build_transcriber(TranscribeParams(kind="moonshine"), root, device)
+    if not (root / Path(name).expanduser()).is_dir():
+        raise LsgmerError(f"transcribe: {name}: neither moonshine nor a folder; name the folder of a Whisper model")
+    return build_transcriber(TranscribeParams(kind="whisper", source=name), root, device)
+
+
 def pieces(spans: Sequence[Span]) -> list[Span]:
     """Return stretches of at most LONGEST_S: neighbours with a pause of at most JOINED_S between them are one.
 
@@ -94,7 +107,7 @@ def pieces(spans: Sequence[Span]) -> list[Span]:
     return found
 
 
-def put_together(heard: Sequence[Heard], least: Seconds) -> Transcript:
+def put_together(heard: Sequence[Heard], least: float) -> Transcript:
     """Return the words of the pieces that are believed, and why the others are not.
 
     `least` is the mean log-probability below which a piece is not believed.

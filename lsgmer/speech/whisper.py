@@ -11,14 +11,13 @@ from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from lsgmer.audio import Waveform, resample
 from lsgmer.core.errors import LsgmerError
+from lsgmer.core.records import TranscriberSpec
 from lsgmer.core.source import library_versions
 from lsgmer.encoders.params import TranscribeParams
 from lsgmer.encoders.transformer import quiet
 from lsgmer.encoders.weights import EncoderFiles
-from lsgmer.speech.rejection import Heard, token_cap
-from lsgmer.speech.transcript import TranscriberSpec
+from lsgmer.speech.rejection import DOUBT, MIN_LOG_PROBABILITY, Heard, token_cap
 
-MIN_LOG_PROBABILITY = -0.7  # Whisper's own fallback begins at -1, and it is surer than Moonshine of what it invents
 VERSIONS = ("torch", "torchaudio", "transformers", "tokenizers", "numpy")
 PROMPT = 4  # tokens that a multilingual Whisper begins with: start, language, task, no timestamps
 
@@ -53,6 +52,7 @@ class Whisper:
             revision=params.revision,
             language=params.language,
             min_log_probability=params.min_log_probability or MIN_LOG_PROBABILITY,
+            doubt=DOUBT,
             files={"weights": files.weights_sha256, **files.settings},
             versions=library_versions(VERSIONS),
         )

@@ -6,7 +6,7 @@ from lsgmer.core.device import set_threads
 from lsgmer.core.paths import Workspace
 from lsgmer.core.stage import run_stage
 from lsgmer.evaluation.challenger import Challenger, compare
-from lsgmer.evaluation.measure import check, heard_before, measure, prior, score, write
+from lsgmer.evaluation.measure import check, heard_before, measure, prior, score, with_words, write
 from lsgmer.evaluation.params import EvaluationSections
 from lsgmer.evaluation.robustness import measure_robustness
 from lsgmer.features.store import FeatureSplit
@@ -28,6 +28,7 @@ def run(workspace: Workspace, params: Needs) -> None:
     manifest = ValidatedManifest.load(workspace.data("validate"))
     check(test, card, manifest)
     notes = heard_before(test, card)
+    manifest = with_words(manifest, test)
     models = score(workspace, params, test, prior(manifest), notes)
     against = compare(workspace, params, manifest, Challenger(card, models["fused"].guess, test))
     robustness = measure_robustness(workspace, params, manifest, notes)

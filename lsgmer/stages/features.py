@@ -7,7 +7,7 @@ import io
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +31,7 @@ from lsgmer.encoders.build import (
 )
 from lsgmer.encoders.params import FeaturesParams, FinetuneParams, FinetunePart
 from lsgmer.features.augment import Augmentation
+from lsgmer.features.automatic import AutomaticWords, transcribe_missing
 from lsgmer.features.batch import length_buckets
 from lsgmer.features.dialogues import has_text, words_before
 from lsgmer.features.links import link_encoders
@@ -42,6 +43,7 @@ from lsgmer.manifests.validated import ValidatedManifest
 Array = np.ndarray[Any, Any]
 Encode = Callable[[Sequence[Utterance]], list[Array]]
 PRECOMPUTED = "precomputed"
+TRANSCRIPTS = "transcripts"  # folder in scratch
 BatchPlan = dict[Split, list[list[int]]]  # per split, batches of rows of that split
 
 
@@ -98,6 +100,9 @@ def run(workspace: Workspace, params: Needs) -> None:
     set_threads(params.runtime.threads)
     link_encoders(workspace, params.features)
     manifest = ValidatedManifest.load(workspace.data("validate"))
+    scratch, size = workspace.scratch / "features", params.features.batch_size
+    words = find_words(manifest, params, workspace, scratch / TRANSCRIPTS)
+    manifest = replace(manifest, utterances=words.utterances)
     parts: dict[Split, list[Utterance]] = {s: [u for u in manifest.utterances if u.split == s] for s in SPLITS}
     augmentation = Augmentation(parts["train"], params.features.augment)
     clean = dict(parts)
@@ -117,11 +122,11 @@ def run(workspace: Workspace, params: Needs) -> None:
         m: summary_of(reader_of(m, _given(frozen[m]), manifest, corpus, context, augmentation)) for m in learning
     }
 
-    scratch, size = workspace.scratch / "features", params.features.batch_size
-    key = digest([manifest.sha256, params.features.augment]) if params.features.augment else manifest.sha256
+    made_of = [part for part in (params.features.augment, words.key) if part]
+    key = digest([manifest.sha256, *made_of]) if made_of else manifest.sha256
     work = {m: _extraction(m, reader, parts, size, key, scratch) for m, reader in readers.items()}
     pooled = {m: _extraction(f"{m}-summary", reader, parts, size, key, scratch) for m, reader in summaries.items()}
-    remove_all_but(scratch, {part.folder for part in (*work.values(), *pooled.values())})
+    remove_all_but(scratch, {scratch / TRANSCRIPTS, *(part.folder for part in (*work.values(), *pooled.values()))})
     for modality, part in work.items():
         extract(part, parts, f"features-{modality}")
     for modality, part in pooled.items():
@@ -137,10 +142,36 @@ def run(workspace: Workspace, params: Needs) -> None:
         if training is not None:
             groups = [augmentation.group(u, str(getattr(u, mode))) for u in utterances]
             frames["audio"], levels = without_levels(frames["audio"], work["audio"], split, groups, training)
+        automatic = words.marks([augmentation.origin(u) for u in utterances])
         labels, sha256 = manifest.labels, manifest.sha256
         with naming_full_disk(folder):
-            write_split(folder, split, utterances, labels, frames, label_text, sha256, summed, mode, levels, cut[split])
+            write_split(
+                folder,
+                split,
+                utterances,
+                labels,
+                frames,
+                label_text,
+                sha256,
+                summed,
+                mode,
+                levels,
+                cut[split],
+                automatic,
+            )
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def find_words(manifest: ValidatedManifest, params: Needs, workspace: Workspace, folder: Path) -> AutomaticWords:
+    """Return the utterances, with automatic words where `features.text.transcribe` asks for them and none are given."""
+    asked = params.features.text.transcribe
+    if asked is None:
+        return AutomaticWords.none(manifest.utterances)
+    from lsgmer.speech.transcribe import build_transcriber
+
+    transcriber = build_transcriber(asked, workspace.root, str(choose_device(params.runtime.device)))
+    with naming_full_disk(folder):
+        return transcribe_missing(manifest.utterances, transcriber, workspace.root / params.corpus.path, folder)
 
 
 def build(

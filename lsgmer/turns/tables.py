@@ -68,7 +68,7 @@ def read_delimited(content: str, usual: str) -> list[Found]:
             if header is None:
                 header = _header(cells)
                 continue
-            found.append(_row(place, header, cells))
+            found.append(_row(place, header, cells, mark))
     except csv.Error as error:
         raise LsgmerError(
             f'table: line {before + 1}: {error}; close or double the quotation marks (") from there on'
@@ -94,7 +94,9 @@ def _header(cells: list[str]) -> list[str]:
     return names
 
 
-def _row(place: str, header: list[str], cells: list[str]) -> Found:
+def _row(place: str, header: list[str], cells: list[str], mark: str) -> Found:
+    if any("\n" in cell and mark in cell for cell in cells):  # perhaps two marks of two rows: see decision 0019
+        return Found(place, problem="a cell holds a line end and a delimiter; remove one, so that it is surely one row")
     if len(cells) != len(header):
         problem = f"{len(cells)} cells where the header has {len(header)}; quote cells that hold a delimiter"
         return Found(place, problem=problem)

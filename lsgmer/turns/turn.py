@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import Record, Seconds
+from lsgmer.core.text import clock, cut_text
 
 UNNAMED = "speaker"  # the name of a speaker whom the file does not name
 MOST_S = 48 * 3600.0  # no conversation is longer; a larger time is in milliseconds or samples
@@ -59,7 +60,7 @@ def outside(turn: Turn, duration_s: Seconds, channels: int) -> str | None:
     """Return why `turn` is not in a recording of `duration_s` seconds and `channels` channels; None if it is."""
     if turn.start_s >= duration_s or turn.end_s > duration_s + SLACK_S:
         return (
-            f"{clock(turn.start_s)}-{clock(turn.end_s)} is beyond the end of the recording at {clock(duration_s)}; "
+            f"{cut_text(turn.start_s, turn.end_s)} is beyond the end of the recording at {clock(duration_s)}; "
             "give the turns of this recording"
         )
     if turn.channel is not None and turn.channel >= channels:
@@ -72,15 +73,3 @@ def demand_inside(turns: Sequence[Turn], duration_s: Seconds, channels: int) -> 
     faults = [f"turn {n}: {why}" for n, turn in enumerate(turns, 1) if (why := outside(turn, duration_s, channels))]
     if faults:
         raise LsgmerError(faults[0] + (f" (and {len(faults) - 1} more turns)" if len(faults) > 1 else ""))
-
-
-def clock(seconds: Seconds) -> str:
-    """Return a time as people read it: minutes and seconds, with hours where there are some.
-
-    >>> clock(12.4), clock(3675.05)
-    ('00:12.40', '1:01:15.05')
-    """
-    hundredths = round(seconds * 100)
-    minutes, rest = divmod(hundredths, 6000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{f'{hours}:' if hours else ''}{minutes:02}:{rest // 100:02}.{rest % 100:02}"

@@ -24,6 +24,7 @@ from lsgmer.validation.report import (
     SAID,
     Outcome,
     Quarantine,
+    named,
     quarantine_of,
     rejected_share,
 )
@@ -74,7 +75,10 @@ class Checker:
             name=name,
             validation_definitions=[context.validation_definitions.add(definition)],
             actions=[gx.checkpoint.UpdateDataDocsAction(name="data_docs", site_names=["data_docs"])],
-            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["id"]},
+            result_format={
+                "result_format": "COMPLETE",
+                "unexpected_index_column_names": [name for name in ("id", "recording") if name in frame],
+            },
         )
         done = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": frame})
         (validated,) = done.run_results.values()
@@ -163,16 +167,16 @@ def _outcome(rule: Rule, result: Any, rows: Mapping[str, Row], total: int) -> Ou
     """Return the outcome of one Great Expectations result; an expectation that raised an exception is critical."""
     raised = _raised(result.exception_info)
     offenders = _offenders(result, rows)
-    named = sorted({str(row[rule.shown]) for row in offenders})
-    if not result.success and not named:
-        named = [raised or f"found {result.result.get('details') or result.result.get('observed_value')}"]
+    examples = sorted({named(row) if rule.shown == "id" else str(row[rule.shown]) for row in offenders})
+    if not result.success and not examples:
+        examples = [raised or f"found {result.result.get('details') or result.result.get('observed_value')}"]
     finding = Finding(
         name=rule.name,
         severity="critical" if raised else rule.severity,
         success=bool(result.success),
         tested=int(result.result.get("element_count") or total) - int(result.result.get("missing_count") or 0),
         unexpected=len(offenders) or int(not result.success),
-        examples=tuple(name[:SAID] for name in named[:EXAMPLES]),
+        examples=tuple(name[:SAID] for name in examples[:EXAMPLES]),
         expectation=rule.kind,
         arguments=dict(rule.arguments),
         remedy=rule.remedy,

@@ -18,6 +18,7 @@ from lsgmer.core.device import cores
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.progress import track
 from lsgmer.core.records import SPLITS
+from lsgmer.core.text import cut_text
 from lsgmer.manifests.manifest import Manifest
 from lsgmer.manifests.utterance import Utterance
 
@@ -39,7 +40,7 @@ NUMBERS = (
     "clipping_share",
     "silence_share",
 )
-DERIVED = ("sha256", "content", "decode_error", "cut_error", "text_damage", "mixing")
+DERIVED = ("recording", "sha256", "content", "decode_error", "cut_error", "text_damage", "mixing")
 SHOWN = 40  # how many characters of damaged text a reason quotes
 _Cut = Mapping[Any, Any]  # column -> value
 
@@ -58,14 +59,16 @@ def audio_facts(utterances: Sequence[Utterance], root: Path, processes: int) -> 
 def to_frame(utterances: Sequence[Utterance], known: Mapping[str, AudioFacts]) -> pd.DataFrame:
     """Return one row per utterance: its fields, its facts (missing without audio), and what is wrong with it.
 
-    `content` is audio or else text; `decode_error`, `cut_error` and `text_damage` say why, or are missing.
-    `mixing` says what mixing the channels loses.
+    `recording` is where people find it: the audio file and the times of the cut, as in call-03.flac 00:12.40-00:15.10
+    (missing without audio). `content` is audio or else text; `decode_error`, `cut_error` and `text_damage` say why, or
+    are missing. `mixing` says what mixing the channels loses.
     """
     rows = []
     for utterance in utterances:
         fact = known.get(utterance.id, AudioFacts())
         kind = (fact.error or "").partition(":")[0]
         row = {name: getattr(utterance, name) for name in COLUMNS} | asdict(fact)
+        row["recording"] = recording_of(utterance)
         row["content"] = utterance.audio or utterance.text
         row["cut_error"] = fact.error if kind == "cut" else None
         row["decode_error"] = fact.error if kind not in ("cut", "truncated") else None
@@ -73,6 +76,13 @@ def to_frame(utterances: Sequence[Utterance], known: Mapping[str, AudioFacts]) -
         rows.append(row)
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *NUMBERS, *DERIVED, "error"])
     return frame.astype({name: "float64" for name in (*NUMBERS, "start_s", "end_s", "channel")})
+
+
+def recording_of(utterance: Utterance) -> str | None:
+    """Return the audio file and, where the utterance is a part of it, its times; None without audio."""
+    if utterance.audio is None:
+        return None
+    return f"{utterance.audio} {cut_text(utterance.start_s, utterance.end_s)}".rstrip()
 
 
 def add_reach(frame: pd.DataFrame) -> pd.DataFrame:

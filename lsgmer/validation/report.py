@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lsgmer.core.records import SPLITS
+from lsgmer.core.text import cut_text
 from lsgmer.manifests.utterance import RejectedRow
 from lsgmer.manifests.validated import Finding, ValidationReport
 from lsgmer.validation.rules import Row, Rule
@@ -24,6 +26,24 @@ class Outcome:
     rule: Rule
     finding: Finding
     offenders: tuple[Row, ...]
+
+
+def named(row: Row) -> str:
+    """Return how messages name a row: its id and, where it is cut out of a recording, which and when.
+
+    >>> named({"id": "c1@12.400/agent", "recording": "c1.flac 00:12.40-00:15.10", "start_s": 12.4, "end_s": 15.1})
+    'c1@12.400/agent [c1.flac 00:12.40-00:15.10]'
+    >>> named({"id": "label sad"})
+    'label sad'
+    """
+    return f"{row['id']} [{row['recording']}]" if cut_of(row) else str(row["id"])
+
+
+def cut_of(row: Row) -> str:
+    """Return the times of the row's cut as people read them; "" for a whole recording, and without audio."""
+    times = [row.get(name) for name in ("start_s", "end_s")]
+    start_s, end_s = (None if time is None or math.isnan(time) else float(time) for time in times)
+    return cut_text(start_s, end_s)
 
 
 def quarantine_of(outcomes: Sequence[Outcome]) -> Quarantine:
@@ -43,15 +63,15 @@ def rejected_share(put_aside: Quarantine, rejected: Sequence[RejectedRow], total
     """
     lost = len(put_aside) + len(rejected)
     worst = sorted(put_aside.items(), key=lambda item: (-len(item[1][1]), item[0]))
-    named = [f"{name} ({'; '.join(reasons)})" for name, (_, reasons) in worst]
-    named += [f"{row.source} {row.row} ({row.reason})" for row in rejected]
+    lines = [f"{named(row)} ({'; '.join(reasons)})" for _, (row, reasons) in worst]
+    lines += [f"{row.source} {row.row} ({row.reason})" for row in rejected]
     return Finding(
         name="rejected_share",
         severity="critical",
         success=lost <= most * total,
         tested=total,
         unexpected=lost,
-        examples=tuple(example[:SAID] for example in named[:EXAMPLES]),
+        examples=tuple(example[:SAID] for example in lines[:EXAMPLES]),
         expectation="share of rows quarantined or rejected",
         arguments={"max_value": most},
         remedy="mend the rows in quarantine.csv and data/manifest/rejected.csv, or raise validate.max_rejected_share",

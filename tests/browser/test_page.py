@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,47 +11,12 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from lsgmer.service.log_report import find
+from tests.browser.helpers import picture, shown_bars, visible, words_of
 from tests.serving.test_service import WORDS, tone
 from tests.support.server import Served
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs Chromium: apt-get install chromium chromium-driver"
-)
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=900,1150",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def page(browser: webdriver.Chrome, served: Served) -> webdriver.Chrome:
-    browser.get(f"{served.url}/")
-    return browser
-
-
-def visible(page: webdriver.Chrome, name: str) -> str:
-    """Wait until the element shows, and return its words."""
-    return WebDriverWait(page, 60).until(lambda p: (e := p.find_element(By.ID, name)).is_displayed() and e.text)
-
-
-def shown_bars(page: webdriver.Chrome, name: str) -> dict[str, str]:
-    rows = page.find_elements(By.CSS_SELECTOR, f"#{name} li")
-    return {row.find_element(By.CLASS_NAME, "name").text: row.find_element(By.CLASS_NAME, "value").text for row in rows}
 
 
 def test_words_and_a_file_give_the_result_that_the_api_gives(
@@ -77,8 +39,7 @@ def test_words_and_a_file_give_the_result_that_the_api_gives(
     assert page.find_element(By.ID, "modalities").text == "Estimated from the voice and the words."
     assert page.find_element(By.ID, "consistency").text == f"{answer['consistency']:.2f}"
     assert page.find_element(By.ID, "version").text == served.record.tag
-    if folder := os.environ.get("LSGMER_SCREENSHOTS"):
-        page.save_screenshot(f"{folder}/result.png")
+    picture(page, "result")
 
 
 def test_the_keyboard_alone_is_enough(page: webdriver.Chrome) -> None:
@@ -96,8 +57,7 @@ def test_a_refusal_is_shown_in_words_and_the_next_try_clears_it(page: webdriver.
     page.find_element(By.ID, "send").click()
     assert visible(page, "error").startswith("audio: undecodable")
     assert not page.find_element(By.ID, "result").is_displayed()
-    if folder := os.environ.get("LSGMER_SCREENSHOTS"):
-        page.save_screenshot(f"{folder}/error.png")
+    picture(page, "error")
     page.find_element(By.CSS_SELECTOR, "button[type=reset]").click()
     assert not page.find_element(By.ID, "error").is_displayed()
     page.find_element(By.ID, "send").click()
@@ -113,12 +73,92 @@ def test_a_dropped_file_is_taken(page: webdriver.Chrome) -> None:
     assert page.execute_script("return document.getElementById('audio').files[0].name") == "dropped.wav"
 
 
-def test_what_assistive_technology_needs_is_there(page: webdriver.Chrome) -> None:
-    for field in page.find_elements(By.CSS_SELECTOR, "input, textarea"):
-        assert field.accessible_name, field.get_attribute("id")
+@pytest.mark.parametrize("view", ["estimate", "call"])
+def test_every_field_and_button_has_a_name(page: webdriver.Chrome, view: str) -> None:
+    page.find_element(By.ID, f"to-{view}").click()
+    fields = page.find_elements(By.CSS_SELECTOR, f"#view-{view} :is(input, textarea, button)")
+    named = {field.get_attribute("id"): field.accessible_name for field in fields if field.is_displayed()}
+    assert len(named) > 4
+    assert all(named.values()), named
     assert page.find_element(By.ID, "live").get_attribute("aria-live") == "polite"
     assert page.find_element(By.ID, "error").get_attribute("role") == "alert"
     assert page.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
+
+
+def ask(page: webdriver.Chrome, words: str) -> str:
+    """Ask about these words alone, and return the headline of the answer."""
+    field = page.find_element(By.ID, "text")
+    field.clear()
+    field.send_keys(words)
+    page.find_element(By.ID, "send").click()
+    WebDriverWait(page, 60).until(lambda p: p.find_element(By.ID, "send").is_enabled())
+    return visible(page, "emotion")
+
+
+def test_contributions_and_warnings_are_shown(page: webdriver.Chrome, served: Served) -> None:
+    long = "so " * 700
+    ask(page, long)
+    answer = served.post(data={"text": long}).json()
+    assert answer["warnings"]
+    assert words_of(page, "warnings") == "\n".join(f"Warning: {line}" for line in answer["warnings"])
+    points = 100 * answer["contribution"]["text"]
+    assert words_of(page, "contribution") == f"the words: {'−' if points < 0 else '+'}{abs(points):.1f} points"
+
+
+def test_feedback_is_in_the_log(page: webdriver.Chrome, served: Served) -> None:
+    ask(page, WORDS)
+    labels = Select(page.find_element(By.ID, "feedback-label"))
+    chosen = labels.options[-1].text
+    labels.select_by_visible_text(chosen)
+    page.find_element(By.ID, "feedback-send").click()
+    WebDriverWait(page, 10).until(lambda p: words_of(p, "feedback-said"))
+    assert words_of(page, "feedback-said") == f"Recorded: {chosen}. Thank you."
+    logged = [line.content for line in find(served.log, words_of(page, "request"))]
+    assert [line["label"] for line in logged if line["kind"] == "feedback"] == [chosen]
+
+
+def test_earlier_answers_are_shown_again_until_they_are_forgotten(page: webdriver.Chrome) -> None:
+    first, second = ask(page, WORDS), ask(page, "See you tomorrow")
+    request = words_of(page, "request")
+    entries = page.find_elements(By.CSS_SELECTOR, "#history-list .what")
+    assert [entry.text for entry in entries] == [f"{second} “See you tomorrow”", f"{first} “{WORDS}”"]
+    page.find_element(By.ID, "to-lineage").click()
+    page.find_elements(By.CSS_SELECTOR, "#history-list button")[1].click()
+    assert visible(page, "emotion") == first
+    assert words_of(page, "request") != request
+    assert page.find_element(By.ID, "text").get_attribute("value") == WORDS
+    page.find_element(By.ID, "history-clear").click()
+    assert not page.find_element(By.ID, "history").is_displayed()
+    page.refresh()
+    assert not page.find_elements(By.CSS_SELECTOR, "#history-list li")
+
+
+def test_card_and_lineage_can_be_read(page: webdriver.Chrome, served: Served) -> None:
+    card = httpx.get(f"{served.url}/card").json()
+    page.find_element(By.ID, "to-card").click()
+    WebDriverWait(page, 10).until(lambda p: "Limits" in words_of(p, "card-body"))
+    said = words_of(page, "card-body")
+    for line in (card["intended_use"], *card["limits"], *card["metrics"]["labels"], "0.500 (0.400 to 0.600)"):
+        assert line in said
+    page.find_element(By.ID, "to-lineage").click()
+    WebDriverWait(page, 10).until(lambda p: "Hashes" in words_of(p, "lineage-body"))
+    said = words_of(page, "lineage-body")
+    for line in (served.record.tag, served.record.weights_sha256, card["lineage"]["source"]["source_sha256"]):
+        assert line in said
+    assert served.record.tag in page.find_element(By.TAG_NAME, "footer").text
+    page.back()
+    assert page.find_element(By.ID, "view-card").is_displayed()
+
+
+def test_a_recording_too_long_for_one_answer_can_be_taken_over_as_a_call(
+    page: webdriver.Chrome, tmp_path: Path
+) -> None:
+    (tmp_path / "long.wav").write_bytes(tone(61, rate=8000, kind="WAV"))
+    page.find_element(By.ID, "audio").send_keys(str(tmp_path / "long.wav"))
+    assert visible(page, "long-says") == "This recording lasts 1:01, too long for one answer."
+    page.find_element(By.ID, "long-open").click()
+    assert page.find_element(By.ID, "view-call").is_displayed()
+    assert page.execute_script("return document.getElementById('call-audio').files[0].name") == "long.wav"
 
 
 def test_the_page_asks_no_other_host_and_logs_no_error(page: webdriver.Chrome, served: Served) -> None:
@@ -126,7 +166,6 @@ def test_the_page_asks_no_other_host_and_logs_no_error(page: webdriver.Chrome, s
     addresses = [m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"]
     asked_hosts = {urlsplit(address).netloc for address in addresses if address.startswith(("http", "ws"))}
     assert asked_hosts == {urlsplit(served.url).netloc}
-    severe = [
-        entry for entry in page.get_log("browser") if entry["level"] == "SEVERE" and "predict" not in entry["message"]
-    ]
-    assert not severe
+    refused = ("/predict - ", "/analyze - ")  # requests that tests meant to be refused
+    severe = [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not [message for message in severe if not any(path in message for path in refused)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lsgmer.core.errors import ParamsError
-from lsgmer.service.settings import PREFIX, ServiceSettings, as_environment, read_settings, table
+from lsgmer.service.settings import PREFIX, ServiceSettings, as_environment, read_settings, table, workers_for
 
 
 def test_defaults_and_values_from_the_environment():
@@ -39,3 +39,18 @@ def test_the_table_has_every_setting_with_its_default():
     lines = table().splitlines()
     assert [line.split()[0] for line in lines] == list(ServiceSettings.model_fields)
     assert lines[0].split()[1] == "25.0"
+
+
+@pytest.mark.parametrize(
+    ("cores", "free_gib", "keeps_levels", "workers"),
+    [
+        (1, 64, False, 1),
+        (2, 64, False, 1),
+        (16, 64, False, 8),
+        (64, 512, False, 8),
+        (16, 5, False, 2),
+        (16, 64, True, 1),
+    ],
+)
+def test_workers_suit_the_machine(cores: int, free_gib: int, keeps_levels: bool, workers: int) -> None:
+    assert workers_for(cores, free_gib * 2**30, keeps_levels) == workers

@@ -163,6 +163,11 @@ class Served:
     log: Path
     process: subprocess.Popen[bytes]
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The model's emotions."""
+        return load_params(self.workspace.params).corpus.label_set.names
+
     def post(self, **fields: object) -> httpx.Response:
         """POST /predict with httpx's files=, data=, headers= ..."""
         return httpx.post(f"{self.url}/predict", timeout=60, **fields)  # type: ignore[arg-type]
@@ -183,6 +188,7 @@ def serve(workspace: Workspace, record: PackageRecord, folder: Path, **settings:
         "BENTOML_HOME": str(workspace.bentos),
         "BENTOML_DO_NOT_TRACK": "True",
         "LSGMER_SERVICE_LOG": str(folder / "predictions"),
+        "LSGMER_SERVICE_JOBS": str(folder / "jobs"),
         **settings,
     }
     command = serve_command(bento_folder(workspace, record.tag), "127.0.0.1", port)

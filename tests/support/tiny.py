@@ -22,7 +22,13 @@ from transformers import (
     Wav2Vec2Processor,
     WavLMConfig,
     WavLMModel,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizer,
 )
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.utils import logging
 
 logging.disable_progress_bar()
@@ -132,4 +138,40 @@ def save_roberta(folder: Path, seed: int = 5) -> Path:
         **SHAPE, vocab_size=len(vocabulary), max_position_embeddings=34, pad_token_id=1, bos_token_id=0, eos_token_id=2
     )
     RobertaModel(config).save_pretrained(folder)
+    return folder
+
+
+def save_whisper(folder: Path, seed: int = 7) -> Path:
+    """Save a Whisper that knows bytes and two languages, with the processor files that the hub's folders have."""
+    torch.manual_seed(seed)
+    letters = sorted(bytes_to_unicode().values())
+    special = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|pl|>", "<|transcribe|>", "<|notimestamps|>"]
+    vocabulary = {piece: i for i, piece in enumerate([*letters, *special])}
+    end, start, english, polish, task, plain = range(len(letters), len(vocabulary))
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[], additional_special_tokens=special[1:])
+    WhisperProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer).save_pretrained(folder)
+    config = WhisperConfig(
+        vocab_size=len(vocabulary),
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_ffn_dim=24,
+        init_std=0.5,  # or it ends at once
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=start,
+        begin_suppress_tokens=None,
+    )
+    model = WhisperForConditionalGeneration(config)
+    settings = model.generation_config
+    settings.is_multilingual, settings.no_timestamps_token_id = True, plain
+    settings.lang_to_id, settings.task_to_id = {"<|en|>": english, "<|pl|>": polish}, {"transcribe": task}
+    settings._from_model_config = False  # or it is made anew from config.json when it is read
+    settings.decoder_start_token_id, settings.eos_token_id, settings.pad_token_id = start, end, end
+    model.save_pretrained(folder)
     return folder

@@ -132,6 +132,7 @@ def test_hostile_content_is_an_error_with_a_reason_or_turns(content: str, form: 
         ("csv", "start,end\n0,1,2", "line 2: 3 cells where the header has 2"),
         ("csv", 'start,end,text\n0,1,"x\n1,2,y', "line 2: .*close or double the quotation marks"),
         ("csv", "start;end\n0,5;1,5", "line 2: start '0,5' is not a number of seconds; write it as 12.4"),
+        ("csv", 'text,start,end\n"x,0,1\ny,1,2\nz",2,3', "line 2: a cell holds a line end and a delimiter"),
         ("csv", "start,end\n", "no turn"),
         ("docx", "x", "'docx' is none of rttm"),
     ],

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from lsgmer.core.errors import LsgmerError
-from lsgmer.turns.turn import Turn, clock, demand_inside, in_order, outside
+from lsgmer.core.text import clock
+from lsgmer.turns.turn import Turn, demand_inside, in_order, outside
 
 
 @pytest.mark.parametrize(

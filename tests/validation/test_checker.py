@@ -17,15 +17,18 @@ import numpy as np
 import pytest
 import soundfile
 
+from lsgmer.audio import decode
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
+from lsgmer.core.records import SPLITS
+from lsgmer.features.store import FeatureSplit
 from lsgmer.manifests.manifest import Manifest
 from lsgmer.manifests.validated import ValidatedManifest
 from lsgmer.params import Params, read_layers
-from lsgmer.stages import manifest, validate
+from lsgmer.stages import features, manifest, validate
 from lsgmer.validation.checker import Checker
 from lsgmer.validation.rules import Rule, group_rules, kept_rules, row_rules
-from tests.support import meld_release
+from tests.support import meld_release, tiny
 from tests.support.faults import FAULTS
 from tests.support.synthetic import ROOT, small_params
 
@@ -433,3 +436,59 @@ def test_channels_are_told_apart_and_mixing_them_is_looked_at(corpus):
     message, _ = corpus.refusal()
     assert "audio_in_one_split: 2 of" in message
     assert "u01, u30" in message
+
+
+def test_a_corpus_of_two_channel_calls_goes_from_turn_files_to_features(tmp_path):
+    workspace, params = Workspace(tmp_path), call_params(tmp_path, write_calls(tmp_path / "calls"))
+    manifest.run(workspace, params)
+    rejected = (workspace.data("manifest") / "rejected.csv").read_text()
+    assert "c0.flac,\"00:00.00-00:00.50 (c0.rttm line 1, turn 1)\",has 2 emotions: 'angry' and 'sad'" in rejected
+    validate.run(workspace, params)
+    with (workspace.data("validate") / "quarantine.csv").open(newline="") as file:
+        (aside,) = csv.DictReader(file)
+    assert (aside["id"], aside["audio"], aside["cut"]) == ("c1@1.400/agent", "c1.flac", "00:01.40-00:09.00")
+    report = report_of(workspace)
+    named = "c1@1.400/agent [c1.flac 00:01.40-00:09.00]"
+    assert finding(report, "cut_within_file")["examples"] == [named]
+    assert any(example.startswith(f"{named} (cut: ") for example in finding(report, "rejected_share")["examples"])
+    pages = [page.read_text() for page in (workspace.reports / "data_docs").rglob("*.html")]
+    assert any("c1.flac 00:01.40-00:09.00" in page for page in pages)
+    features.run(workspace, params)
+    kept = ValidatedManifest.load(workspace.data("validate")).utterances
+    assert len(kept) == 6 * 4 - 2  # one has two emotions, one ends after its recording
+    for split in SPLITS:
+        made = FeatureSplit.load(workspace.data("features") / split)
+        assert set(made.ids) == {u.id for u in kept if u.split == split}
+        assert {name.partition("@")[0] for name in made.ids}.isdisjoint(
+            u.session for u in kept if u.split != split
+        )  # a call is in one split as a whole
+    voices = {u.id: decode(tmp_path / "calls" / u.audio, u.start_s, u.end_s, channel=u.channel).samples for u in kept}
+    agent, customer = voices["c2@0.000/agent"], voices["c2@0.400/customer"]  # from 0.4 to 0.5 s both speak
+    assert np.std(agent) == pytest.approx(0.05, rel=0.1)
+    assert np.std(customer) == pytest.approx(0.1, rel=0.1)
+
+
+def write_calls(folder: Path) -> Path:
+    """Write six calls, the agent on the left and half as loud, with RTTM beside them and a table of emotions."""
+    folder.mkdir()
+    table = [f"c{call},{turn},{LABELS[turn - 1]}" for call in range(6) for turn in range(1, 5)]
+    for call in range(6):
+        noise = np.random.default_rng(call).normal(scale=[0.05, 0.1], size=(32000, 2)).clip(-0.9, 0.9)
+        soundfile.write(folder / f"c{call}.flac", noise, 16000)
+        turns = [("agent", 0.0, 0.5), ("customer", 0.4, 0.6), ("agent", 1.0, 0.4), ("agent", 1.4, 0.5)]
+        (folder / f"c{call}.rttm").write_text(
+            "".join(f"SPEAKER c{call} 1 {at} {lasts} <NA> <NA> {who} <NA> <NA>\n" for who, at, lasts in turns)
+        )
+    (folder / "emotions.csv").write_text("\n".join(["call,turn,emotion", *table, "c0,1,sad"]))
+    beyond = (folder / "c1.rttm").read_text().replace("1.4 0.5", "1.4 7.6")
+    (folder / "c1.rttm").write_text(beyond)
+    return folder
+
+
+def call_params(root: Path, folder: Path) -> Params:
+    tiny.save_roberta(root / "r")
+    text = ("features.text.source=r", "features.text.sha256=null", "features.text.max_tokens=16")
+    rest = ("validate.max_rejected_share=0.2", "validate.processes=1", "runtime.device=cpu", "manifest.salt=lsgmer-2")
+    audio = "features.audio={kind: logmel, n_mels: 8, hop_ms: 40.0}"
+    changes = [f"corpus.path={folder.name}", "corpus.expected_counts={}", audio, *text, *rest]
+    return read_layers(ROOT / "params.yaml", ROOT / "params/calls.yaml", changes)[1]
