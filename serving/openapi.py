@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from lsgmer.inference.prediction import AutomaticTranscript, Prediction
 from lsgmer.service.settings import ServiceSettings
+from serving import openapi_calls as calls
+from serving.openapi_parts import ALWAYS, ERROR, TEXT, Schema, get, post, refusals
 
-Schema = dict[str, Any]
-WHY = {
-    400: "the request cannot be understood",
-    401: "no API key, or one that is not known",
-    403: "asked from elsewhere than this machine without keys, or from another site's page",
-    404: "there is no such thing",
-    405: "the address does not take this method",
-    408: "the body arrived too slowly",
-    409: "the service is not set up for this: it keeps no log to comment on, or transcribes nothing",
-    413: "more was sent than is allowed",
-    415: "the content type is not understood",
-    422: "audio that can be read, but from which no emotion is estimated",
-    429: "this caller has asked too often",
-    500: "an error of the service",
-    503: "busy, stopping, or unable to log; try again after Retry-After seconds",
-    504: "no answer in time",
-}
-ALWAYS = (401, 403, 405, 429, 500, 503, 504)
-BODY = (400, 408, 413, 415)
-TEXT: Schema = {"type": "string"}
 PREVIOUS: Schema = {
     "type": "array",
     "items": {
@@ -54,31 +35,26 @@ def document(settings: ServiceSettings, labels: Sequence[str], version: str) -> 
         "info": {
             "title": "lsgmer",
             "version": version,
-            "description": "How speech sounds and reads. An estimate, not what a person feels.",
+            "description": "How speech sounds and reads. An estimate, not what a person feels. The WebSocket /live, "
+            "which OpenAPI cannot describe, is in docs/conversations.md.",
         },
         "security": [{}, {"key": []}],
         "paths": {
             "/predict": {"post": _predict(settings, labels)},
             "/predict_batch": {"post": _predict_batch(settings, labels)},
             "/feedback": {"post": _feedback(labels)},
-            "/card": {"get": _get("The model card", {"type": "object"})},
-            "/lineage": {"get": _get("Hashes of the data, parameters and code of the model", {"type": "object"})},
-            "/speakers": {"get": _get("How many speakers' audio levels are kept", {"type": "object"})},
+            "/analyze": {"post": calls.start(), "get": calls.jobs()},
+            "/analyze/{name}": {"get": calls.status(), "delete": calls.stop()},
+            "/card": {"get": get("The model card", {"type": "object"})},
+            "/lineage": {"get": get("Hashes of the data, parameters and code of the model", {"type": "object"})},
+            "/speakers": {"get": get("How many speakers' audio levels are kept", {"type": "object"})},
             "/speakers/{name}": {"delete": _forget()},
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Prediction": _prediction(labels), "Error": ERROR},
+            "schemas": {"Prediction": _prediction(labels), "Error": ERROR, **calls.schemas()},
         },
     }
-
-
-ERROR: Schema = {
-    "type": "object",
-    "properties": {"error": TEXT, "request_id": TEXT},
-    "required": ["error", "request_id"],
-    "additionalProperties": False,
-}
 
 
 def _prediction(labels: Sequence[str]) -> Schema:
@@ -137,7 +113,7 @@ def _predict(settings: ServiceSettings, labels: Sequence[str]) -> Schema:
         "required": ["text"],
         "additionalProperties": False,
     }
-    return _post(
+    return post(
         "Estimate the emotion in a recording, in the words, or in both together",
         {"multipart/form-data": {"schema": form}, "application/json": {"schema": body}},
         {200: ("An estimate", {"$ref": "#/components/schemas/Prediction"})},
@@ -185,7 +161,7 @@ def _predict_batch(settings: ServiceSettings, labels: Sequence[str]) -> Schema:
         "required": ["answers", "request_id"],
         "additionalProperties": False,
     }
-    return _post(
+    return post(
         "Estimate several utterances; each is answered, or refused for a reason of its own",
         {"application/json": {"schema": asked}},
         {200: ("An answer for each item, in order", answers)},
@@ -200,7 +176,7 @@ def _feedback(labels: Sequence[str]) -> Schema:
         "additionalProperties": False,
         "examples": [{"request_id": "b2b6c8e0-0000-4000-8000-000000000000", "label": labels[0]}],
     }
-    return _post(
+    return post(
         "Say what the right label of an earlier answer is",
         {"application/json": {"schema": content}},
         {201: ("Recorded", content)},
@@ -213,29 +189,5 @@ def _forget() -> Schema:
     return {
         "summary": "Delete the audio level of a speaker",
         "parameters": [name],
-        "responses": {"204": {"description": "Deleted"}, **_refusals((*ALWAYS, 404, 408, 413))},
+        "responses": {"204": {"description": "Deleted"}, **refusals((*ALWAYS, 404, 408, 413))},
     }
-
-
-def _get(summary: str, schema: Schema) -> Schema:
-    return {"summary": summary, "responses": {**_answers({200: (summary, schema)}), **_refusals(ALWAYS)}}
-
-
-def _post(summary: str, content: Schema, done: dict[int, tuple[str, Schema]], more: tuple[int, ...] = ()) -> Schema:
-    return {
-        "summary": summary,
-        "requestBody": {"required": True, "content": content},
-        "responses": {**_answers(done), **_refusals((*ALWAYS, *BODY, *more))},
-    }
-
-
-def _answers(done: dict[int, tuple[str, Schema]]) -> Schema:
-    return {
-        str(status): {"description": said, "content": {"application/json": {"schema": schema}}}
-        for status, (said, schema) in done.items()
-    }
-
-
-def _refusals(statuses: Sequence[int]) -> Schema:
-    schema = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return {str(status): {"description": WHY[status], "content": schema} for status in sorted(set(statuses))}

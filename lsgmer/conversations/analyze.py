@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from lsgmer.audio import AudioError
 from lsgmer.conversations.recording import Recording
@@ -16,15 +16,13 @@ from lsgmer.conversations.turns import Found, Names, find_turns, place_turns
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import Seconds
 from lsgmer.encoders.context import Earlier
+from lsgmer.inference.prediction import AutomaticTranscript, Prediction
 from lsgmer.inference.predictor import Input, Predictor
 from lsgmer.inference.speakers import SpeakerLevels
 from lsgmer.speech.silero import Silero
 from lsgmer.speech.transcribe import Transcriber
 from lsgmer.speech.transcript import Transcript
 from lsgmer.turns.turn import Turn
-
-if TYPE_CHECKING:
-    from lsgmer.inference.prediction import Prediction
 
 MOST_S = 4 * 3600.0
 BATCH = 8  # turns that are predicted together
@@ -288,6 +286,14 @@ def _fields(prediction: Prediction) -> dict[str, Any]:
     return {name: getattr(prediction, name) for name in names}
 
 
+def spoken(turn: Turn, earlier: tuple[Earlier, ...]) -> Input:
+    """Return the words of a turn as an input, which says whether a machine wrote them, with those said `earlier`."""
+    if turn.automatic:
+        transcript = AutomaticTranscript(text=turn.text or "", reason=None)
+        return Input(transcript=transcript, previous=earlier, speaker=turn.speaker)
+    return Input(text=turn.text, previous=earlier, speaker=turn.speaker)
+
+
 def usable(item: Input, predictor: Predictor) -> tuple[Input, tuple[str, ...]]:
     """Return `item`, without its audio where that is not usable and the words are, and a warning about that."""
     if item.audio is None or item.words is None or "text" not in predictor.modalities:
@@ -301,7 +307,7 @@ def usable(item: Input, predictor: Predictor) -> tuple[Input, tuple[str, ...]]:
 
 def _input(recording: Recording, turns: Sequence[Turn], i: int, predictor: Predictor) -> tuple[Input, tuple[str, ...]]:
     turn = turns[i]
-    item = Input(text=turn.text, previous=earlier_turns(turns, i, predictor.context), speaker=turn.speaker)
+    item = spoken(turn, earlier_turns(turns, i, predictor.context))
     if "audio" not in predictor.modalities:
         return item, ()
     try:

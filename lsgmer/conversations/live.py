@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lsgmer.audio import Waveform
-from lsgmer.conversations.analyze import Estimator, earlier_turns, estimate, usable
+from lsgmer.conversations.analyze import Estimator, earlier_turns, estimate, spoken, usable
 from lsgmer.conversations.records import SpeakerSummary, Summary, TimelineTurn
 from lsgmer.conversations.summary import speaker_summaries, summarise
 from lsgmer.conversations.turns import Names, is_leak, turn_at
 from lsgmer.core.records import Seconds
-from lsgmer.inference.predictor import Input
 from lsgmer.inference.speakers import SpeakerLevels
 from lsgmer.speech.silero import Silero
 from lsgmer.speech.transcribe import Transcriber
@@ -127,12 +126,9 @@ class LiveConversation:
         insort(self._turns, (turn.start_s, turn.end_s, index, turn))
         ordered = [one[3] for one in self._turns]
         place = next(i for i, one in enumerate(self._turns) if one[2] == index)
-        item = Input(
-            audio=said.wave if "audio" in predictor.modalities else None,
-            text=turn.text,
-            previous=earlier_turns(ordered, place, predictor.context),
-            speaker=turn.speaker,
-        )
+        item = spoken(turn, earlier_turns(ordered, place, predictor.context))
+        if "audio" in predictor.modalities:
+            item = replace(item, audio=said.wave)
         if predictor.normalises and item.audio is not None:
             self.estimator.enrol([item], self._levels)
         (entry,) = estimate(self.estimator, {index: turn}, {index: usable(item, predictor)}, remarks, self._levels)
