@@ -27,8 +27,8 @@ def make_analysis(
         probabilities = dict(zip(LABELS, weights.tolist(), strict=True))
         turn = TimelineTurn(
             index=i,
-            start_s=round(i * each + 0.2, 3),
-            end_s=round((i + 1) * each - 0.3, 3),
+            start_s=round((i + 0.04) * each, 3),
+            end_s=round((i + 0.94) * each, 3),
             speaker=names[i % 2],
             channel=i % 2,
             text=None if i % 5 == 4 else f"these are the words of turn {i + 1}",
