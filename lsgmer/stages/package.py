@@ -47,7 +47,6 @@ RUNTIME = (
     "safetensors",
     "silero-vad",
     "soundfile",
-    "silero-vad",
     "numpy",
     "pyarrow",
     "pydantic",
