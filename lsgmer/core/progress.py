@@ -45,11 +45,12 @@ def shown(what: str) -> Iterator[Callable[[str, float], None]]:
     """
     if sys.stderr.isatty():
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import Progress
 
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task(what, total=1.0)
-            yield lambda stage, share: progress.update(task, description=f"{what}: {stage}", completed=share)
+            task = progress.add_task(escape(what), total=1.0)
+            yield lambda stage, share: progress.update(task, description=escape(f"{what}: {stage}"), completed=share)
         return
     began = last = time.monotonic()
 

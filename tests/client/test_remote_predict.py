@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -13,8 +14,11 @@ import soundfile
 from lsgmer.commands import remote
 from lsgmer.commands.predict import answers, predict
 from lsgmer.commands.queries import Query, TableSource, gather, read_table
+from lsgmer.core.errors import ParamsError
+from lsgmer.encoders.weights import package_file
 from lsgmer.registry import champions
 from tests.serving.test_service import tone
+from tests.serving.test_transcripts import installed
 from tests.support.server import Served
 
 RATE = 16000
@@ -90,6 +94,26 @@ def test_every_kind_of_row_has_the_value_that_the_local_command_gives(project: S
     assert "level of the training data" not in capsys.readouterr().err
 
 
+@installed
+def test_automatic_words_are_read_as_by_the_local_command_also_as_context(project: Served, tmp_path: Path) -> None:
+    spoken = package_file("package:moonshine_voice/assets/beckett.wav")
+    sources = [
+        Query("voice", spoken, None, dialogue="d", turn=0),
+        Query("given", spoken, "other words", dialogue="d", turn=1),
+        Query("words", None, "and now", dialogue="d", turn=2),
+    ]
+    local = list(answers(project.workspace, sources, "moonshine"))
+    with remote.connect(project.url, None) as client:
+        asked = list(remote.answers(client, sources, transcribe=True))
+    assert [row["transcript"] and row["transcript"]["automatic"] for row in asked] == [True, None, None]
+    assert [row["context_used"] for row in asked] == [0, 1, 2]
+    for mine, theirs in zip(local, asked, strict=True):
+        assert theirs["transcript"] == mine["transcript"]
+        assert theirs["probabilities"] == pytest.approx(mine["probabilities"], abs=1e-6)
+    with pytest.raises(ParamsError, match="a service uses its own"):
+        predict([], "words", None, "json", None, transcriber="whisper", url=project.url)
+
+
 def test_a_speaker_of_whom_the_service_hears_too_little_is_noted(project: Served, tmp_path: Path, capsys) -> None:
     (tmp_path / "a.flac").write_bytes(tone())
     with remote.connect(project.url, None) as client:
@@ -123,7 +147,7 @@ def test_only_the_cut_of_a_recording_is_sent(project: Served, tmp_path: Path) ->
     soundfile.write(tmp_path / "long.flac", np.random.default_rng(1).uniform(-0.5, 0.5, 60 * RATE), RATE)
     (source,) = gather([str(tmp_path / "long.flac")], None, None)
     item = remote._asked(Query("cut", source.audio, None, start_s=3, end_s=4), 0, None, (), unnamed=False)
-    samples, rate = soundfile.read(__import__("io").BytesIO(item.audio))
+    samples, rate = soundfile.read(io.BytesIO(item.audio))
     whole, _ = soundfile.read(tmp_path / "long.flac")
     assert rate == RATE
     assert np.array_equal(samples, whole[3 * RATE : 4 * RATE])

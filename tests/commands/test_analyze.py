@@ -23,7 +23,9 @@ from lsgmer.commands.call_outputs import Outcome, as_csv, as_json, as_table
 from lsgmer.commands.calls import Options, gather, names_in
 from lsgmer.conversations.records import Analysis
 from lsgmer.core.errors import LsgmerError, ParamsError
+from lsgmer.encoders.weights import package_file
 from lsgmer.registry import champions
+from tests.serving.test_transcripts import installed
 from tests.support.analyses import HOSTILE, LABELS, make_analysis, write_call
 from tests.support.server import Served
 
@@ -137,9 +139,21 @@ def test_ctrl_c_cancels_the_job_and_forgets_the_call(project: Served, tmp_path: 
     assert process.returncode not in (0, -signal.SIGINT), said
     assert "Traceback" not in said
     until = time.monotonic() + 20
-    while any(job["status"] in ("queued", "running") for job in httpx.get(f"{project.url}/analyze").json()["jobs"]):
+    while any(job["status"] != "cancelled" for job in httpx.get(f"{project.url}/analyze").json()["jobs"]):
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+@installed
+def test_automatic_words_are_the_same_from_both(project: Served, capsys, tmp_path: Path) -> None:
+    (tmp_path / "beckett.wav").write_bytes(package_file("package:moonshine_voice/assets/beckett.wav").read_bytes())
+    rows = []
+    for url in (None, project.url):
+        code, (row,), _ = analysed(capsys, tmp_path / "beckett.wav", url=url, transcriber="moonshine")
+        assert code == 0
+        rows.append([(turn["text"], turn["automatic"], turn["start_s"]) for turn in row["timeline"]])
+    assert rows[0] == rows[1]
+    assert any(text and automatic for text, automatic, _ in rows[0])
 
 
 def test_the_turns_of_several_calls_come_from_a_folder_and_their_outputs_go_to_one(tmp_path: Path) -> None:
