@@ -275,7 +275,7 @@ def test_every_library_the_served_code_imports_is_asked_for() -> None:
     used = third_party("serving.service") - set(sys.stdlib_module_names) - brought
     needed = {module: {name.lower() for name in distributions.get(module, [module])} for module in used}
     assert {module for module, names in needed.items() if not asked & names} == set()
-    # starlette reads forms with python-multipart, uvicorn speaks through websockets; of silero-vad, only weights are read
+    # starlette reads forms with python-multipart, uvicorn uses websockets; of silero-vad, the weights alone are read
     assert asked - {"python-multipart", "silero-vad", "websockets"} <= set().union(*needed.values())
 
 
