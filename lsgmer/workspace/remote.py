@@ -74,13 +74,8 @@ PROBLEMS = (
         False,
     ),
     (
-        r"(?:bucket does not exist|NoSuchBucket)",
-        "the remote's bucket does not exist: create it, or correct the remote's url in .dvc/config",
-        False,
-    ),
-    (
         r"error\.dvc\.org/missing-files|Missing cache files",
-        "the remote does not have this data: run `dvc push` where it is, then run this again",
+        "the remote does not have this data: run `dvc push` where it is, or correct the remote's url in .dvc/config",
         False,
     ),
     (
