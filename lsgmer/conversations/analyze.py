@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lsgmer.audio import AudioError
-from lsgmer.conversations.recording import Recording
+from lsgmer.conversations.recording import Recording, demand_form
 from lsgmer.conversations.records import Analysis, TimelineTurn
 from lsgmer.conversations.steps import NoSteps, Steps
 from lsgmer.conversations.summary import negative_labels, speaker_summaries, summarise
@@ -79,6 +79,8 @@ class Request:
     negative: tuple[str, ...] | None = None
     transcribe: bool = False
     most_s: Seconds = MOST_S
+    most_channels: int = 8
+    most_rate: int = 192_000
 
 
 def silent(progress: Progress) -> None:
@@ -121,6 +123,7 @@ class Analyzer:
         if request.transcribe and self.transcriber is None:
             raise LsgmerError("transcribe: no transcriber is there; give the words with the turns, or leave it out")
         progress(Progress("reading", 0.0))
+        demand_form(call, request.most_channels, request.most_rate)
         recording = Recording(call, scratch, request.most_s)
         found = self._turns(recording, request, progress, steps)
         turns, remarks = self._with_words(recording, found, request, progress, steps)

@@ -154,6 +154,9 @@ def test_nonsense_and_what_is_too_long_are_named(analyzer: Analyzer, tmp_path: P
     soundfile.write(tmp_path / "long.wav", np.zeros((20 * RATE, 1), np.float32), RATE)
     with pytest.raises(LsgmerError, match="longer than"):
         analyzer.analyze(tmp_path / "long.wav", Request(most_s=10.0), tmp_path)
+    soundfile.write(tmp_path / "many.wav", np.zeros((100, 9), np.float32), RATE)
+    with pytest.raises(LsgmerError, match="9 channels"):
+        analyzer.analyze(tmp_path / "many.wav", Request(), tmp_path)
     with pytest.raises(LsgmerError, match="furious"):
         analyzer.analyze(tmp_path / "long.wav", Request(negative=("furious",)), tmp_path)
     with pytest.raises(LsgmerError, match="no transcriber"):
