@@ -70,7 +70,7 @@ PROBLEMS = (
     (
         r"(InvalidAccessKeyId|SignatureDoesNotMatch|InvalidClientTokenId|ExpiredToken|AccessDenied|Forbidden)"
         r"|(Permission denied)",
-        f"the remote refused the credentials ({{0}}): they must be valid and allow reading and writing; {REMEDY}",
+        f"the remote refused access ({{0}}): the credentials must be valid and allow reading; for S3, {REMEDY}",
         False,
     ),
     (

@@ -130,7 +130,7 @@ def secret_in_git(root: Path, endpoint: str, patch: pytest.MonkeyPatch) -> None:
 FAULTS: dict[Callable[[Path, str, pytest.MonkeyPatch], None], str] = {
     no_credentials: "no credentials for the remote: set AWS_ACCESS_KEY_ID",
     no_profile: "AWS_PROFILE names the profile zaphod",
-    refused: "the remote refused the credentials (",
+    refused: "the remote refused access (",
     not_pushed: "the remote does not have this data: run `dvc push`",
     unreachable: "the remote cannot be reached",
     secret_in_git: "remote store: secret_access_key: no credentials in this file",
