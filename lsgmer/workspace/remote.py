@@ -74,15 +74,15 @@ PROBLEMS = (
         False,
     ),
     (
-        r"error\.dvc\.org/missing-files|Missing cache files",
-        "the remote does not have this data: run `dvc push` where it is, or correct the remote's url in .dvc/config",
-        False,
-    ),
-    (
         r"failed to connect to|Could not connect|[Tt]imed out|Name or service not known|Connection (?:refused|reset)"
         r"|Network is unreachable|No route to host",
         "the remote cannot be reached: check the network, and the remote's url and endpointurl in .dvc/config",
         True,
+    ),
+    (
+        r"error\.dvc\.org/missing-files|Missing cache files|failed to transfer .*\[Errno 2\]",
+        "the remote does not have this data: run `dvc push` where it is, or correct the remote's url in .dvc/config",
+        False,
     ),
 )
 

@@ -164,6 +164,19 @@ def test_a_run_that_cannot_pull_says_why_at_once_and_shows_no_secret(
         assert secret not in "\n".join([str(error), output.out, output.err, *told])
 
 
+def test_a_lost_connection_comes_before_what_is_missing_and_the_rest_is_not_explained() -> None:
+    missing = (
+        "WARNING: Some of the cache files do not exist neither locally nor on remote. Missing cache files:\nmd5: 1"
+    )
+    part = "ERROR: failed to transfer '9991' - [Errno 2] No such file or directory: '/store/files/md5/99/91'"
+    lost = "ERROR: failed to connect to s3 (bucket/files/md5) - Could not connect to the endpoint URL"
+    for output, outside in ((missing, False), (part, False), (f"{missing}\n{lost}", True)):
+        problem = remote.explain(output)
+        assert problem is not None
+        assert (problem.outside, "run `dvc push`" in problem.text) == (outside, not outside)
+    assert remote.explain("ERROR: 'dvc.yaml' is invalid") is None
+
+
 def test_credentials_are_taken_out_of_what_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     isolate(monkeypatch)
     told = remote.redact(f"https://ford:prefect@host/x with {s3.ACCESS} and {s3.SECRET}")
