@@ -16,7 +16,7 @@ from typing import Literal
 
 from packaging.markers import Marker
 
-from lsgmer.core.device import cores
+from lsgmer.core.device import cores, encoding_processes
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.process import ENVIRONMENT, apply_environment
@@ -137,14 +137,17 @@ def compute(workspace: Workspace) -> Iterator[Check]:
 
     params = load_params(workspace.params).runtime
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    device = gpu if gpu and params.device != "cpu" else "CPU"
     if params.device == "cuda" and gpu is None:
         yield Check("device", "broken", "runtime.device is cuda, but torch sees no GPU; set it to auto or cpu")
     else:
-        device = gpu if gpu and params.device != "cpu" else "CPU"
         yield Check("device", "ok", f"{device} (runtime.device: {params.device})")
     available = cores()
     detail = f"runtime.threads {params.threads} of {available} cores; results are bit-identical only for the same count"
     yield Check("threads", "ok" if params.threads <= available else "note", detail)
+    count = encoding_processes(params.threads)
+    detail = f"features are encoded by up to {count} processes x {params.threads} threads on {available} cores"
+    yield Check("processes", "ok", detail if device == "CPU" else "features are encoded by one process, on the GPU")
 
 
 def switches(workspace: Workspace) -> Iterator[Check]:
