@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import platform
 import re
@@ -24,7 +23,7 @@ from lsgmer.core.process import ENVIRONMENT, apply_environment
 from lsgmer.core.source import source_state
 from lsgmer.params import load_params
 from lsgmer.registry import champions
-from lsgmer.workspace import dvc
+from lsgmer.workspace import dvc, remote
 from lsgmer.workspace.prefect_server import API, check_server
 
 Health = Literal["ok", "note", "broken"]
@@ -183,16 +182,17 @@ def disk(workspace: Workspace) -> Iterator[Check]:
 def data_versions(workspace: Workspace) -> Iterator[Check]:
     """Check that DVC is set up, and whether its remote is there."""
     dvc.check_workspace(workspace.root)
-    config = configparser.ConfigParser(interpolation=None)
-    config.read([workspace.root / ".dvc" / "config", workspace.root / ".dvc" / "config.local"])
-    name = config.get("core", "remote", fallback=None)
-    url = config.get(f"'remote \"{name}\"'", "url", fallback=None)
-    if name is None or url is None:
+    remote.check_settings(workspace.root)
+    found = remote.default_remote(workspace.root)
+    if found is None:
         yield Check("dvc remote", "note", "none: data stays in .dvc/cache on this machine")
         return
-    local = "://" not in url
-    there = not local or (workspace.root / ".dvc" / url).is_dir()
-    yield Check("dvc remote", "ok", f"{name}: {url}" + ("" if there else " (created by the first `dvc push`)"))
+    if found.package:
+        yield Check("dvc remote", "broken", f"{found.name}: {found.url} needs {found.package}: {remote.INSTALL}")
+        return
+    there = "://" in found.url or (workspace.root / ".dvc" / found.url).is_dir()
+    suffix = "" if there else " (created by the first `dvc push`)"
+    yield Check("dvc remote", "ok", f"{found.name}: {found.url}{suffix}")
 
 
 def git(workspace: Workspace) -> Iterator[Check]:
