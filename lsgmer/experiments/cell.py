@@ -120,7 +120,7 @@ def settings_sha256(root: Path, plan: Plan, cell: Cell) -> str:
     """Return the digest of a cell's settings: parameters, protocol, variant, normalisation, training size and fold."""
     study, params = plan.studies[cell.study], cell_params(root, plan, cell)
     chosen = {
-        "params": params.sections(*params.keys()),
+        "params": params.sections(*CellParams.model_fields),
         "protocol": plan.sources[study.source].protocol.model_dump(mode="json"),
         "variant": plan.variants[cell.variant].model_dump(mode="json", exclude={"title"}),
         "normalise": study.normalise,
