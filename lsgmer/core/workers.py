@@ -1,40 +1,33 @@
 """A map over work items on a Dask cluster: results through the shared folder, a lost worker's items run again.
 
 Dask's protocol between the processes is pickle, so a scheduler is trusted as much as this program (docs/scaling.md);
-what a worker sends back is two strings. Only this module imports Dask, and only where a cluster is asked for.
+what a worker sends back is two strings. Dask is imported here and in lsgmer.core.shard alone, and only where a cluster
+is asked for.
 """
 
 from __future__ import annotations
 
 import logging
-import platform
 import queue
 import shutil
-import socket
 import sys
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lsgmer.core.cluster import NONE, ClusterParams, tls_files
 from lsgmer.core.errors import LsgmerError
-from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import write_atomically
-from lsgmer.core.records import digest
-from lsgmer.core.source import library_versions
+from lsgmer.core.shard import difference, fingerprint, perform
 
 POLL_S = 2.0
 CONNECT_S = 10.0
 WORKER_S = 60.0  # how long to wait for a first worker, or for one that replaces the last
-PACKAGE = Path(__file__).parents[1]
-T = TypeVar("T")
 Item = TypeVar("Item")
-Fingerprint = dict[str, str]
 
 
 class Cluster:
@@ -58,6 +51,10 @@ class Cluster:
     def workers(self) -> int:
         """How many workers there are."""
         return len(self._client.nthreads())
+
+    def said(self) -> str:
+        """Return how many items each worker finished, in words."""
+        return ", ".join(f"{worker} {count}" for worker, count in sorted(self.shares.items())) or "none"
 
     def check(self) -> None:
         """Raise LsgmerError unless every worker has this code, these libraries and this folder."""
@@ -127,8 +124,8 @@ class Cluster:
                 raise LsgmerError(_lost(self._client)) from error
             except KilledWorker as error:
                 raise LsgmerError(
-                    f"an item ended {len(error.args) and error.allowed_failures + 1} workers one after another, perhaps "
-                    "for lack of memory: give workers more, or start fewer on a machine"
+                    f"an item ended {error.allowed_failures + 1} workers one after another, perhaps for lack of "
+                    "memory: give workers more, or start fewer on a machine"
                 ) from None
 
     def _look(self) -> None:
@@ -165,8 +162,9 @@ def connected(params: ClusterParams, scratch: Path) -> Iterator[Cluster | None]:
         return
     session = scratch.absolute() / f"cluster-{uuid.uuid4().hex[:12]}"
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, session, ignore_errors=True)
-        cluster = Cluster(stack.enter_context(_client(params, scratch)), session)
+        client = stack.enter_context(_client(params, scratch))
+        stack.callback(shutil.rmtree, session, ignore_errors=True)  # first: what still runs ends once it is gone
+        cluster = Cluster(client, session)
         cluster.check()
         yield cluster
 
@@ -233,46 +231,3 @@ def _security() -> Any:
 def _lost(client: Any) -> str:
     address = client.scheduler.address if client.scheduler else "?"
     return f"the scheduler at {address} is gone; finished work is kept: start it, then run the same command again"
-
-
-def perform(task: Callable[[Path, Item], None], item: Item, shared: tuple[str, Fingerprint]) -> tuple[str, str]:
-    """Run one item on a worker; return the worker, and why the item failed ("" if it did not)."""
-    beacon, expected = shared
-    where = f"{socket.gethostname()} {_worker_name()}"
-    try:
-        if problem := difference(beacon, expected):
-            raise LsgmerError(problem)
-        task(Path(beacon).parent, item)
-    except (LsgmerError, OSError) as error:
-        return where, f"{where}: {error}"
-    return where, ""
-
-
-def _worker_name() -> str:
-    from distributed import get_worker
-
-    return str(get_worker().name)
-
-
-def difference(beacon: str, expected: Fingerprint) -> str | None:
-    """Return why this process would not give the same bytes as the one that asks, or None."""
-    mine = fingerprint()
-    other = [
-        f"{name} {mine.get(name)} (asked for by {expected[name]})"
-        for name in expected
-        if mine.get(name) != expected[name]
-    ]
-    if other:
-        return f"differs from the machine that asks: {', '.join(other)}; give it the same code and requirements.lock"
-    if not Path(beacon).is_file():
-        return f"does not see {Path(beacon).parent}: mount the project's folder there, at the same path"
-    return None
-
-
-@lru_cache(maxsize=1)
-def fingerprint() -> Fingerprint:
-    """Return what must be the same everywhere: Python, the libraries, and the digest of this package's code."""
-    files = sorted(PACKAGE.rglob("*.py"))
-    code = digest({file.relative_to(PACKAGE).as_posix(): file_sha256(file) for file in files})
-    version = ".".join(platform.python_version_tuple()[:2])
-    return {"Python": version, **library_versions(), "code": code[:12], "machine": platform.machine()}

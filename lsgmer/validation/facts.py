@@ -49,8 +49,7 @@ def audio_facts(
     reading = _on_cluster(jobs, cluster) if cluster else _in_processes(jobs, min(processes or cores(), len(jobs)))
     found = dict(track(reading, len(jobs), "audio facts"))
     if cluster:
-        shares = ", ".join(f"{worker} {count}" for worker, count in sorted(cluster.shares.items()))
-        print(f"audio facts: shards by worker: {shares or 'none'}", flush=True)
+        print(f"audio facts: shards by worker: {cluster.said()}", flush=True)
     return {utterance.id: found[place] for place, utterance in enumerate(spoken)}
 
 
@@ -69,8 +68,8 @@ def shard_file(session: Path, number: int) -> Path:
 
 def _facts(job: Job) -> AudioFacts:
     """Read one clip; a module-level function, so that worker processes can find it."""
-    file, *cut = job
-    fact = facts(Path(file), *cut)
+    file, start_s, end_s, channel = job
+    fact = facts(Path(file), start_s, end_s, channel)
     known = {name: value for name in ROUNDED if (value := getattr(fact, name)) is not None}
     return replace(fact, **{name: round(value, DIGITS) for name, value in known.items()})
 
