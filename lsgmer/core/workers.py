@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import shutil
+import socket
 import sys
 import time
 import uuid
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from lsgmer.core.cluster import NONE, ClusterParams, tls_files
 from lsgmer.core.errors import LsgmerError
@@ -195,6 +197,8 @@ def _client(params: ClusterParams, scratch: Path) -> Iterator[Any]:
             client = stack.enter_context(distributed.Client(stack.enter_context(local), set_as_default=False))
         else:
             try:
+                url = urlsplit(params.address)  # Dask itself would try again until the timeout
+                socket.create_connection((url.hostname, url.port), timeout=CONNECT_S).close()
                 client = stack.enter_context(
                     distributed.Client(
                         params.address, security=_security(), timeout=CONNECT_S, set_as_default=False, name="lsgmer"

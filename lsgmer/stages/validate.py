@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lsgmer.core.cluster import ClusterParams
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.stage import run_stage
@@ -33,7 +34,8 @@ def run(workspace: Workspace, params: Needs) -> None:
     manifest = Manifest.load(source, params.corpus.label_set)
     rejected = load_rejected(source)
     root = workspace.root / params.corpus.path
-    with connected(params.runtime, workspace.scratch) as cluster:
+    any_audio = any(utterance.audio for utterance in manifest.utterances)
+    with connected(params.runtime if any_audio else ClusterParams(), workspace.scratch) as cluster:
         facts = audio_facts(manifest.utterances, root, params.validate_.processes, cluster)
     docs = workspace.reports / "data_docs"
     verdict = validate(manifest, facts, rejected, params, docs)
