@@ -81,9 +81,13 @@ def has_tls() -> bool:
     return bool(os.environ.get(TLS_FOLDER))
 
 
-def tls_files() -> TlsFiles | None:
-    """Return the TLS files that the environment names, None without. Raises LsgmerError for a missing file."""
+def tls_files(address: str = "") -> TlsFiles | None:
+    """Return the TLS files that the environment names, None without. Raises LsgmerError for a missing one."""
     if not has_tls():
+        if address.startswith("tls:"):
+            raise LsgmerError(
+                f"runtime.cluster is {address}: name the folder with {', '.join(TLS_FILES)} in {TLS_FOLDER}"
+            )
         return None
     folder = Path(os.environ[TLS_FOLDER])
     if missing := [name for name in TLS_FILES if not (folder / name).is_file()]:

@@ -180,7 +180,7 @@ def _client(params: ClusterParams, scratch: Path) -> Iterator[Any]:
         raise LsgmerError(
             f"runtime.cluster is {params.cluster}, which needs Dask: pip install 'lsgmer[cluster]', or set it to none"
         ) from error
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it says is said here, in words
     count = params.local_workers
     with ExitStack() as stack:
         if count:
@@ -201,7 +201,11 @@ def _client(params: ClusterParams, scratch: Path) -> Iterator[Any]:
                 socket.create_connection((url.hostname, url.port), timeout=CONNECT_S).close()
                 client = stack.enter_context(
                     distributed.Client(
-                        params.address, security=_security(), timeout=CONNECT_S, set_as_default=False, name="lsgmer"
+                        params.address,
+                        security=_security(params.address),
+                        timeout=CONNECT_S,
+                        set_as_default=False,
+                        name="lsgmer",
                     )
                 )
             except (OSError, TimeoutError) as error:
@@ -218,10 +222,10 @@ def _client(params: ClusterParams, scratch: Path) -> Iterator[Any]:
         yield client
 
 
-def _security() -> Any:
+def _security(address: str) -> Any:
     import distributed
 
-    files = tls_files()
+    files = tls_files(address)
     if files is None:
         return None
     return distributed.Security(

@@ -55,6 +55,9 @@ def test_trust_and_tls_open_the_way(monkeypatch, tmp_path):
     monkeypatch.delenv("LSGMER_CLUSTER_TLS", raising=False)
     trusted = load_params(ROOT / "params.yaml", ["runtime.cluster=tcp://10.0.0.7:8786", "runtime.cluster_trusted=true"])
     assert trusted.runtime.address == "tcp://10.0.0.7:8786"
+    assert tls_files("tcp://10.0.0.7:8786") is None
+    with pytest.raises(LsgmerError, match=r"name the folder with ca\.pem, cert\.pem, key\.pem in LSGMER_CLUSTER_TLS"):
+        tls_files("tls://10.0.0.7:8786")
     monkeypatch.setenv("LSGMER_CLUSTER_TLS", str(tmp_path))
     assert load_params(ROOT / "params.yaml", ["runtime.cluster=tcp://10.0.0.7:8786"]).runtime.address.startswith("tls:")
     with pytest.raises(LsgmerError, match=r"lacks ca\.pem, cert\.pem, key\.pem"):
