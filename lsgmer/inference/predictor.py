@@ -163,7 +163,7 @@ class Predictor:
             waves = [cast(Waveform, item.audio) for item in part]
             frames = cast("AudioEncoder", self.encoders["audio"]).encode(waves)
             for item, values in zip(part, frames, strict=True):
-                levels.add(str(item.speaker), values)
+                levels.add(str(item.speaker), values, cast(Waveform, item.audio).samples)
 
     def predict(
         self, items: Sequence[Input], batch_size: int = 16, levels: SpeakerLevels | None = None, learn: bool = True
@@ -248,7 +248,7 @@ class Predictor:
         level, count = None, 0
         if levels is not None and item.speaker is not None:
             if learn:
-                levels.add(item.speaker, found.audio)
+                levels.add(item.speaker, found.audio, cast(Waveform, item.audio).samples)
             level, count = levels.of(item.speaker)
         by = "training" if level is None else "speaker"
         audio = (level or self._training_level).remove(found.audio)
