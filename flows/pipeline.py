@@ -23,7 +23,7 @@ from prefect.states import Cancelled, Completed
 
 from flows import stage_process
 from flows.console import Console
-from flows.pull import fetch_absent
+from flows.pull import fetch_absent, fetch_outputs
 from flows.watch import watch_parent
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
@@ -35,6 +35,7 @@ from lsgmer.registry.promotion import packaged_tag, read_gate, read_metrics, to_
 from lsgmer.workspace import dvc, outcome
 from lsgmer.workspace.lock import exclusive
 
+PULL = "--pull"
 INTERRUPTED = "interrupted; everything finished so far is kept: run the same command again to resume"
 
 
@@ -78,21 +79,26 @@ def publish(root: str) -> None:
 
 
 @flow(name="pipeline")
-def pipeline(root: str = ".") -> State[Any]:
-    """Bring `root` up to date. Ends Completed, Completed "Rejected", Completed "Unchanged", Cancelled or Failed."""
+def pipeline(root: str = ".", pull: bool = False) -> State[Any]:
+    """Bring `root` up to date. Ends Completed, Completed "Rejected", Completed "Unchanged", Cancelled or Failed.
+
+    With `pull`, outputs that dvc.lock records come from the remote rather than from running their stages.
+    """
     workspace = Workspace(Path(root).resolve())
     with exclusive(workspace, "pipeline"):
         try:
-            return walk(workspace)
+            return walk(workspace, pull)
         except KeyboardInterrupt:
             return Cancelled(message=INTERRUPTED)
 
 
-def walk(workspace: Workspace) -> State[Any]:
+def walk(workspace: Workspace, pull: bool = False) -> State[Any]:
     """Run what is out of date, in order; stop before packaging unless the gate passed; promote last."""
     root = str(workspace.root)
     dvc.check_workspace(workspace.root)
     fetch_absent(root)
+    if pull:
+        fetch_outputs(root)
     refresh_links(workspace)
     plan, todo = dvc.survey(workspace.root)
     packaging = plan.after({dvc.PACKAGE})
@@ -148,7 +154,7 @@ def _key(name: str) -> str:
 
 
 def main() -> int:
-    """Run the flow in the current folder; return the exit code of the README's table."""
+    """Run the flow in the current folder, with `--pull` if given; return the exit code of the README's table."""
     apply_environment()
     quiet()
     interrupt_on_signals()
@@ -156,7 +162,7 @@ def main() -> int:
     try:
         with exclusive(workspace, "lsgmer run"):
             watch_parent()
-            state = pipeline(return_state=True)
+            state = pipeline(pull=PULL in sys.argv[1:], return_state=True)
     except KeyboardInterrupt:
         print(f"lsgmer run: {INTERRUPTED}", file=sys.stderr)
         return 130

@@ -46,11 +46,12 @@ def run(
     params: ParamsFile = None,
     set_: Set = None,
     workspace: Annotated[Path | None, typer.Option(help="Folder for the outputs; created if needed.")] = None,
+    pull: Annotated[bool, typer.Option("--pull", help="Get outputs from DVC's remote if dvc.lock has them.")] = False,
 ) -> None:
     """Bring the pipeline up to date: data to a packaged, promoted model. Exit 3: the gate did not pass."""
     from lsgmer.commands.run import run as body
 
-    raise typer.Exit(body(params, set_ or [], workspace))
+    raise typer.Exit(body(params, set_ or [], workspace, pull))
 
 
 @app.command()

@@ -24,8 +24,9 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from lsgmer.core.device import ONE_THREAD
 from lsgmer.core.errors import LsgmerError
-from lsgmer.core.process import ONE_THREAD, OWNER, identity
+from lsgmer.core.process import OWNER, identity
 from lsgmer.core.progress import track
 from lsgmer.core.workers import Cluster, connected
 from lsgmer.experiments import timing

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lsgmer.core.device import ONE_THREAD
 from lsgmer.core.errors import LsgmerError
-from lsgmer.core.process import ONE_THREAD, OWNER, identity, our_environment
+from lsgmer.core.process import OWNER, identity, our_environment
 from lsgmer.core.stage import guarded
 from lsgmer.experiments.plan import FOLDER, Cell
 

@@ -49,9 +49,7 @@ def run(workspace: Workspace, params: Needs) -> None:
         with ExitStack() as stack:
             started = {name: stack.enter_context(_process(workspace, params, name)) for name in names}
             _linear(train, valid, params, out / "linear")
-            states = [
-                state for receiver, name in zip(processes, names, strict=True) for state in _states(receiver, name)
-            ]
+            states = [state for name, receiver in started.items() for state in _states(receiver, name)]
     else:
         states = [state for name in names for state in train_one(workspace, params, name)]
         if is_first():
