@@ -13,7 +13,7 @@ from pydantic import AfterValidator, model_validator
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import is_own_address
-from lsgmer.core.sections import UNWATCHED, RuntimeParams, Section
+from lsgmer.core.sections import UNWATCHED, ComputeParams, RuntimeParams, Section
 
 NONE = "none"
 TLS_FOLDER = "LSGMER_CLUSTER_TLS"  # where this machine keeps its TLS files: not a parameter, it changes no result
@@ -72,7 +72,11 @@ class ClusterParams(Section):
         return re.sub(r"^tcp://", "tls://", self.cluster) if has_tls() else self.cluster
 
 
-class Runtime(RuntimeParams, ClusterParams):
+class ExtractionRuntime(ComputeParams, ClusterParams):
+    """What feature extraction reads of the section `runtime`."""
+
+
+class Runtime(RuntimeParams, ExtractionRuntime):
     """All of the section `runtime`: what can change a result's bits, and where the work runs."""
 
 

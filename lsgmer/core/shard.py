@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
+from lsgmer.core.process import apply_environment
 from lsgmer.core.records import digest
 from lsgmer.core.source import library_versions
 
@@ -21,6 +22,7 @@ Fingerprint = dict[str, str]
 
 def perform(task: Callable[[Path, Item], None], item: Item, shared: tuple[str, Fingerprint]) -> tuple[str, str]:
     """Run one item on a worker; return the worker, and why the item failed ("" if it did not)."""
+    apply_environment()
     beacon, expected = shared
     where = f"{socket.gethostname()} {_worker_name()}"
     try:

@@ -28,7 +28,8 @@ from lsgmer.core.shard import difference, fingerprint, perform
 
 POLL_S = 2.0
 CONNECT_S = 10.0
-WORKER_S = 60.0  # how long to wait for a first worker, or for one that replaces the last
+FIRST_WORKER_S = 20.0  # how long to wait for a first worker of a cluster that is running already
+WORKER_S = 60.0  # how long to wait for workers that start here, or for one that replaces the last
 Item = TypeVar("Item")
 
 
@@ -46,7 +47,7 @@ class Cluster:
 
     @property
     def slots(self) -> int:
-        """How many items run at the same time: the threads of all workers."""
+        """How many items run at the same time."""
         return sum(self._client.nthreads().values())
 
     @property
@@ -69,6 +70,9 @@ class Cluster:
         for worker, problem in answers.items():
             if problem:
                 raise LsgmerError(f"worker {worker}: {problem}")
+        wide = [worker for worker, threads in self._client.nthreads().items() if threads > 1]
+        if wide:
+            raise LsgmerError(f"worker {wide[0]} runs several items in one process: start it with --nthreads 1")
 
     def map(self, task: Callable[[Path, Item], None], items: Sequence[Item]) -> Iterator[tuple[int, str | None]]:
         """Run `task(session, item)` for every item on some worker; yield (place, why it failed or None) as they end.
@@ -214,7 +218,7 @@ def _client(params: ClusterParams, scratch: Path) -> Iterator[Any]:
                     "says, or set runtime.cluster to none"
                 ) from error
         try:
-            client.wait_for_workers(count or 1, timeout=WORKER_S if count else CONNECT_S)
+            client.wait_for_workers(count or 1, timeout=WORKER_S if count else FIRST_WORKER_S)
         except TimeoutError as error:
             raise LsgmerError(
                 f"the scheduler at {params.address} has no workers; start some: dask worker {params.address}"

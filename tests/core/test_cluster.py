@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +24,7 @@ from lsgmer.core.workers import connected
 from lsgmer.manifests.utterance import Utterance
 from lsgmer.params import load_params
 from lsgmer.validation.facts import audio_facts
+from tests.support import dask
 from tests.support.imports import ROOT
 from tests.support.project import wait_for
 
@@ -105,31 +103,10 @@ def corpus(tmp_path_factory):
     return root, made, audio_facts(made, root, 1)
 
 
-def start(*arguments):
-    command = [sys.executable, "-m", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def by_hand(tmp_path_factory):
-    """A scheduler and two workers, started by their commands; yields the address and the workers."""
-    address, folder = f"tcp://127.0.0.1:{free_port()}", str(tmp_path_factory.mktemp("dask"))
-    host = ["--host", "127.0.0.1", "--no-dashboard"]
-    worker = [*host, "--no-nanny", "--nthreads", "1", "--local-directory", folder]
-    with ExitStack() as stack:
-        scheduler = ["dask", "scheduler", *host, "--port", address.rpartition(":")[2]]
-        started = [start(*scheduler), *(start("dask", "worker", address, *worker) for _ in range(2))]
-        for process in started:
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-        yield address, started[1:]
+    with dask.cluster(2, tmp_path_factory.mktemp("dask")) as started:
+        yield started
 
 
 def test_two_workers_find_the_same_facts_and_one_that_is_killed_loses_none(by_hand, corpus, tmp_path, capfd):
@@ -170,7 +147,7 @@ def test_the_doctor_says_whether_the_cluster_can_be_reached(by_hand, tmp_path):
     (finding,) = doctor_cluster(Workspace(tmp_path))
     assert finding.health == "ok"
     assert f"{by_hand[0]} answers: 1 workers with this code" in finding.detail
-    gone = f"tcp://127.0.0.1:{free_port()}"
+    gone = f"tcp://127.0.0.1:{dask.free_port()}"
     (tmp_path / "params.yaml").write_text(content.replace("cluster: none", f"cluster: {gone}"))
     with pytest.raises(LsgmerError, match=f"no scheduler answers at {gone}"):
         list(doctor_cluster(Workspace(tmp_path)))
