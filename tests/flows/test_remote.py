@@ -72,6 +72,7 @@ def test_a_fresh_clone_re_runs_nothing(clone: Path) -> None:
     assert not (clone / "train.pid").exists()
 
 
+@pytest.mark.slow
 def test_without_a_lock_the_run_cache_spares_all_that_is_cached(clone: Path) -> None:
     (clone / "dvc.lock").unlink()
     output = dvc.ask(clone, "repro", "--pull", "dvc.yaml")
