@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from lsgmer.core.costs import MIB, MemorySampler, own_peak, read_costs, recorded, tree_cpu_s
+from lsgmer.core.costs import MIB, MemorySampler, read_costs, recorded, tree_cpu_s
 from lsgmer.core.energy import EnergyMeter, difference
 from lsgmer.core.paths import Workspace
 
@@ -22,13 +22,13 @@ def test_memory_counts_children_while_they_live():
     with MemorySampler() as memory:
         subprocess.run([sys.executable, "-c", HOLD, "200", "1"], check=True)
     assert memory.peak - alone.peak > 180 * MIB
-    assert memory.processes == 2
+    assert memory.processes >= 2
 
 
 def test_own_peak_stays_after_the_memory_is_freed_and_is_not_the_parents():
     script = (
-        "from lsgmer.core.costs import own_peak; before = own_peak(); held = bytearray(b'x') * (200 * 2**20); del held\n"
-        "print(before, own_peak())"
+        "from lsgmer.core.costs import own_peak; before = own_peak()\n"
+        "held = bytearray(b'x') * (200 * 2**20); del held; print(before, own_peak())"
     )
     held = np.ones(400 * MIB // 8)  # ru_maxrss of the child would begin here
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -75,7 +75,7 @@ CONTENT = {
 if __name__ == "__main__":
     print(f"{sys.argv[1]} works")
     name, content = CONTENT[sys.argv[1]]
-    with recorded(name, Workspace.here()):
+    with recorded(sys.argv[1], Workspace.here()):
         text, folder = content(), Path("data") / sys.argv[1]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
