@@ -1,7 +1,8 @@
 """Paired comparisons: `python -m bench [NAME ...]`, or `make bench`. Without names: all of them.
 
 Each row runs ours and a control that a good engineer would write with the same library, in turn, and gives medians
-of wall clock and CPU time. Rows are kept in docs/performance/paired.json, and docs/performance.md shows all that are there.
+of wall clock and CPU time. Rows are kept in docs/performance/paired.json, and docs/performance.md shows all that are
+there.
 The name `growth` measures nothing: it draws what bench.growth measured.
 """
 
