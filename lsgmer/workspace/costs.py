@@ -16,7 +16,7 @@ RESTORED = "skipped: DVC restored its outputs from the cache"
 REJECTED = "skipped: the gate did not pass"
 NOT_REACHED = "not reached"
 UNRECORDED = "ended without a record, as when it is killed"
-SAME = 0.05  # a change of time within this share is "about the same"
+SAME, SAME_S = 0.05, 0.5  # a change of time within this share, or these seconds, is "about the same"
 COLUMNS = ("stage", "time", "CPU", "peak memory", "last time")
 KILO = 1000.0
 
@@ -106,7 +106,8 @@ def change(now: StageCost, before: StageCost) -> str:
     """
     share = now.wall_s / before.wall_s - 1 if before.wall_s else 0.0
     cpu = now.cpu_s / before.cpu_s - 1 if before.cpu_s else 0.0
-    word = "about the same" if abs(share) < SAME else f"{abs(share):.0%} {'slower' if share > 0 else 'faster'}"
+    same = abs(share) < SAME or abs(now.wall_s - before.wall_s) < SAME_S
+    word = "about the same" if same else f"{abs(share):.0%} {'slower' if share > 0 else 'faster'}"
     return f"{before.wall_s:.1f} s: {word} (CPU {cpu:+.0%})"
 
 
