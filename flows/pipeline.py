@@ -25,7 +25,7 @@ from prefect.states import Cancelled, Completed
 
 from flows import stage_process
 from flows.console import Console
-from flows.pull import fetch_absent
+from flows.pull import fetch_absent, fetch_outputs
 from flows.watch import watch_parent
 from lsgmer.core.costs import RUN, age_s, tree_cpu_s
 from lsgmer.core.errors import ExitCode, LsgmerError
@@ -38,6 +38,7 @@ from lsgmer.registry.promotion import packaged_tag, read_gate, read_metrics, to_
 from lsgmer.workspace import costs, dvc, outcome
 from lsgmer.workspace.lock import exclusive
 
+PULL = "--pull"
 INTERRUPTED = "interrupted; everything finished so far is kept: run the same command again to resume"
 
 
@@ -81,15 +82,16 @@ def publish(root: str) -> None:
 
 
 @flow(name="pipeline")
-def pipeline(root: str = ".", run: str | None = None) -> State[Any]:
+def pipeline(root: str = ".", pull: bool = False, run: str | None = None) -> State[Any]:
     """Bring `root` up to date. Ends Completed, Completed "Rejected", Completed "Unchanged", Cancelled or Failed.
 
-    `run` names the run in the records of what it costs.
+    With `pull`, outputs that dvc.lock records come from the remote rather than from running their stages. `run` names
+    the run in the records of what it costs.
     """
     workspace = Workspace(Path(root).resolve())
     with exclusive(workspace, "pipeline"):
         try:
-            return walk(workspace, run or new_run())
+            return walk(workspace, pull, run or new_run())
         except KeyboardInterrupt:
             return Cancelled(message=INTERRUPTED)
 
@@ -99,12 +101,14 @@ def new_run() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
 
 
-def walk(workspace: Workspace, run: str) -> State[Any]:
+def walk(workspace: Workspace, pull: bool, run: str) -> State[Any]:
     """Run what is out of date, in order; stop before packaging unless the gate passed; promote last."""
     began, used = time.monotonic(), tree_cpu_s()
     os.environ[RUN] = run  # the stages read it
     dvc.check_workspace(workspace.root)
     fetch_absent(str(workspace.root))
+    if pull:
+        fetch_outputs(str(workspace.root))
     refresh_links(workspace)
     plan, todo = dvc.survey(workspace.root)
     skipped = {name: costs.UNCHANGED for name in plan.order if name not in todo}
@@ -176,7 +180,7 @@ def _key(name: str) -> str:
 
 
 def main() -> int:
-    """Run the flow in the current folder; return the exit code of the README's table."""
+    """Run the flow in the current folder, with `--pull` if given; return the exit code of the README's table."""
     apply_environment()
     quiet()
     interrupt_on_signals()
@@ -184,7 +188,7 @@ def main() -> int:
     try:
         with exclusive(workspace, "lsgmer run"):
             watch_parent()
-            state = pipeline(run=run, return_state=True)
+            state = pipeline(pull=PULL in sys.argv[1:], run=run, return_state=True)
     except KeyboardInterrupt:
         print(f"lsgmer run: {INTERRUPTED}", file=sys.stderr)
         return 130

@@ -50,6 +50,7 @@ READ = "WAV, FLAC, OGG, Opus and MP3 are read"
 MOSTLY_CLIPPED = 0.5
 OVERLONG = 2.0
 BLOCK_FRAMES = 1 << 18
+PCM_16_STEPS = 1 << 15  # of full scale in 16-bit samples
 UNKNOWN_FRAMES = 1 << 40  # libsndfile gives such a length to a FLAC whose header has none
 MAX_PEAK = 8.0  # lossy codecs and resampling overshoot 1, never by 18 dB
 MEANINGLESS = ("not finite", "out of range", "constant", "channels cancel out", "too long", "empty")
@@ -145,6 +146,26 @@ def decode(
     except _Unusable as error:
         raise AudioError(source, str(error)) from None
     return Waveform(_mono(reading.samples), reading.sample_rate)
+
+
+def lossless_cut(
+    source: Path | bytes, start_s: Seconds | None = None, end_s: Seconds | None = None, channel: int | None = None
+) -> bytes:
+    """Return a stretch of `source` as a WAV file with the very samples that `decode` would read: one channel, or all.
+
+    For audio that is sent elsewhere, where no more is needed. Raises AudioError as `decode` does.
+    """
+    try:
+        reading = _read(source, start_s, end_s, channel)
+        _check(reading)
+    except _Unusable as error:
+        raise AudioError(source, str(error)) from None
+    steps = reading.samples * np.float32(PCM_16_STEPS)  # a power of two: exact
+    is_pcm_16 = bool((steps == np.round(steps)).all() and steps.min() >= -PCM_16_STEPS and steps.max() < PCM_16_STEPS)
+    samples = steps.astype(np.int16) if is_pcm_16 else reading.samples
+    file = io.BytesIO()
+    soundfile.write(file, samples, reading.sample_rate, "PCM_16" if is_pcm_16 else "FLOAT", format="WAV")
+    return file.getvalue()
 
 
 def channel_to_read(source: Path | bytes, given: int | None, usual: int | None) -> int | None:

@@ -28,6 +28,17 @@ Quick = Annotated[bool, typer.Option("--quick", help="Only the quick part of the
 GridName = Annotated[str | None, typer.Option("--grid", help="Only this grid of experiments/params.yaml.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Example: --set train.epochs=3.")]
 ParamsFile = Annotated[Path | None, typer.Option("--params", help="File of parameters that override params.yaml.")]
+Transcribe = Annotated[
+    bool, typer.Option("--transcribe", help="Where no words are given, a machine writes them (English).")
+]
+TranscriberFolder = Annotated[
+    str | None,
+    typer.Option("--transcriber", help="The folder of a Whisper model that --transcribe uses instead of Moonshine."),
+]
+Url = Annotated[str | None, typer.Option("--url", help="Ask this service instead: http://127.0.0.1:3000.")]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key-file", help="With --url: holds the API key. Default: in $LSGMER_API_KEY, if any.")
+]
 
 
 @app.command()
@@ -35,11 +46,12 @@ def run(
     params: ParamsFile = None,
     set_: Set = None,
     workspace: Annotated[Path | None, typer.Option(help="Folder for the outputs; created if needed.")] = None,
+    pull: Annotated[bool, typer.Option("--pull", help="Get outputs from DVC's remote if dvc.lock has them.")] = False,
 ) -> None:
     """Bring the pipeline up to date: data to a packaged, promoted model. Exit 3: the gate did not pass."""
     from lsgmer.commands.run import run as body
 
-    raise typer.Exit(body(params, set_ or [], workspace))
+    raise typer.Exit(body(params, set_ or [], workspace, pull))
 
 
 @app.command()
@@ -142,28 +154,54 @@ def predict(
     channel: Annotated[
         str | None, typer.Option(help="Of recordings with several: 0, 1, ..., left or right. Default: all, mixed.")
     ] = None,
-    transcribe: Annotated[
-        bool, typer.Option("--transcribe", help="Where no words are given, a machine writes them (English).")
-    ] = False,
-    transcriber: Annotated[
-        str | None, typer.Option(help="The folder of a Whisper model that --transcribe uses instead of Moonshine.")
-    ] = None,
+    transcribe: Transcribe = False,
+    transcriber: TranscriberFolder = None,
+    url: Url = None,
+    key_file: KeyFile = None,
 ) -> None:
-    """Predict files or a table with the champion. Exit 1: at least one input failed; the others are in the output."""
+    """Predict files or a table with the champion or a service. Exit 1: one failed; the others are in the output."""
     from lsgmer.commands.predict import predict as body
     from lsgmer.commands.queries import table_source
 
-    raise typer.Exit(
-        body(
-            paths or [],
-            text,
-            table_source(table, delimiter, sheet, column or ()),
-            format,
-            output,
-            channel,
-            transcriber or ("moonshine" if transcribe else None),
-        )
-    )
+    source = table_source(table, delimiter, sheet, column or ())
+    writer = transcriber or ("moonshine" if transcribe else None)
+    raise typer.Exit(body(paths or [], text, source, format, output, channel, writer, url, key_file))
+
+
+@app.command()
+def analyze(
+    calls: Annotated[list[str], typer.Argument(metavar="CALL...", help="Recordings of calls: files or globs.")],
+    turns: Annotated[
+        Path | None,
+        typer.Option(
+            help="Who speaks when: RTTM, SRT, VTT, JSON, CSV; for several calls a folder. Default: found by voice."
+        ),
+    ] = None,
+    transcribe: Transcribe = False,
+    transcriber: TranscriberFolder = None,
+    speakers: Annotated[str | None, typer.Option(help="Names by channel: agent,customer")] = None,
+    negative: Annotated[str | None, typer.Option(help="The emotions that count as negative: angry,sad")] = None,
+    format: Annotated[str, typer.Option(help="table, json or csv.")] = "table",
+    output: Annotated[
+        str | None, typer.Option(help="Write to this file, or to a folder (FOLDER/) with a file for each call.")
+    ] = None,
+    html: Annotated[
+        str | None, typer.Option(help="Write a report to this file, or one for each call to a folder (FOLDER/).")
+    ] = None,
+    with_audio: Annotated[bool, typer.Option("--with-audio", help="Put the recording into the report.")] = False,
+    url: Url = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Find the turns and emotions in calls, with the champion or a service. Exit 1: at least one call failed."""
+    from lsgmer.commands.analyze import analyze as body
+    from lsgmer.commands.calls import Options, names_in
+    from lsgmer.core.process import interrupt_on_signals
+
+    interrupt_on_signals()  # so that a job is cancelled also where this is ended by SIGTERM
+    negatives = None if negative is None else names_in(negative, "--negative")
+    writer = transcriber or ("moonshine" if transcribe else None)
+    options = Options(turns, writer, names_in(speakers, "--speakers"), negatives, format, output, html, with_audio)
+    raise typer.Exit(body(calls, options, url, key_file))
 
 
 @app.command()

@@ -68,25 +68,31 @@ class Answers:
     ) -> list[dict[str, Any] | Refusal]:
         """Return, for each utterance, the answer or the refusal; each is in the log when this returns."""
         prepared = await asyncio.gather(*(self._prepared(fields) for fields in given))
+        names = [asked.request_id if route == "/predict" else f"{asked.request_id}/{i}" for i in range(len(given))]
         try:
             predictions = iter(
                 await self._batches.predict([item for item, _ in prepared if not isinstance(item, Refusal)])
             )
-        except Busy:
-            most = f"{self.settings.max_waiting} (max_waiting) with {self.settings.max_waiting_mib:g} MiB of audio"
-            raise Refusal(503, f"too many utterances wait, at most {most} may; try again", True) from None
-        except Closed:
-            raise Refusal(503, "the service is stopping; ask again, it may be back", True) from None
+        except (Busy, Closed) as reason:
+            refusal = self._no_room(reason)
+            for name, (_, inputs) in zip(names, prepared, strict=True):
+                await self._log(name, route, asked, inputs, refusal)
+            raise refusal from None
         answers: list[dict[str, Any] | Refusal] = []
-        for i, (item, inputs) in enumerate(prepared):
+        for name, (item, inputs) in zip(names, prepared, strict=True):
             answer = item if isinstance(item, Refusal) else self._outcome(next(predictions))
-            name = asked.request_id if route == "/predict" else f"{asked.request_id}/{i}"
             await self._log(name, route, asked, inputs, answer)
             if isinstance(answer, Refusal):
                 answers.append(answer)
             else:
                 answers.append({**answer.model_dump(mode="json"), "request_id": name})
         return answers
+
+    def _no_room(self, reason: Busy | Closed) -> Refusal:
+        if isinstance(reason, Closed):
+            return Refusal(503, "the service is stopping; ask again, it may be back", retry=True)
+        most = f"{self.settings.max_waiting} (max_waiting) with {self.settings.max_waiting_mib:g} MiB of audio"
+        return Refusal(503, f"too many utterances wait, at most {most} may; try again", retry=True)
 
     async def _prepared(self, fields: Fields | Refusal) -> tuple[Input | Refusal, Inputs]:
         """Return the decoded input or why there is none, and what the log keeps of it."""

@@ -24,12 +24,12 @@ async def start(request: Request) -> Response:
     """Take a call: 202 and a job, which is worked on when no request waits."""
     runner: JobRunner = request.app.state.jobs
     asked: Asked = request.state.asked
-    _demand_room(runner)
+    await _demand_room(runner)
     place = await asyncio.to_thread(runner.store.place)
     try:
         labels = runner.answers.labels
         wanted, sha256 = await read_call(request, place / UPLOAD, labels, runner.answers.transcriber is not None)
-        _demand_room(runner)
+        await _demand_room(runner)
         job = await asyncio.to_thread(runner.store.add, place, wanted, asked.request_id, asked.key, sha256)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
@@ -91,7 +91,7 @@ def _told(runner: JobRunner, job: Job) -> dict[str, Any]:
     }
 
 
-def _demand_room(runner: JobRunner) -> None:
+async def _demand_room(runner: JobRunner) -> None:
     most = settings().max_jobs
-    if len(runner.store.unfinished()) >= most:
+    if len(await asyncio.to_thread(runner.store.unfinished)) >= most:
         raise Refusal(503, f"{most} calls wait or are analysed (max_jobs); try again later", retry=True)

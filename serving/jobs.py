@@ -22,6 +22,7 @@ from serving.turns import Turns
 ROUTE = "/analyze"
 TOGETHER = 4  # turns, for which a request that comes meanwhile has to wait
 LOOK_S = 2.0  # between looks for jobs that another process took
+TIDY_S = 60.0
 REPORT_S = 0.5
 log = logging.getLogger("lsgmer.serving")
 
@@ -63,9 +64,12 @@ class JobRunner:
 
     def _run(self) -> None:
         with lock_file(self.store.running):  # waits where another process of this service runs the jobs
+            tidied = time.monotonic() - TIDY_S
             while not self._closed:
                 try:
-                    self.store.tidy(2 * self.settings.call_upload_s)
+                    if time.monotonic() - tidied >= TIDY_S:
+                        tidied = time.monotonic()
+                        self.store.tidy(2 * self.settings.call_upload_s)
                     waiting = self.store.unfinished()
                     if waiting:
                         self._work(waiting[0])
@@ -107,8 +111,10 @@ class JobRunner:
             negative=asked.negative,
             transcribe=asked.transcribe,
             most_s=self.settings.max_call_s,
+            most_channels=self.settings.max_channels,
+            most_rate=self.settings.max_sample_rate,
         )
-        last = -REPORT_S
+        last = time.monotonic() - REPORT_S
 
         def report(progress: Progress) -> None:
             nonlocal last

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from lsgmer.conversations.summary import negative_labels
+from serving.batches import Closed
 from serving.call_form import NO, YES
 from serving.form import SPEAKER, settings
 from serving.guard import Asked, Refusal
@@ -25,7 +26,7 @@ RATES = (8000, 16_000, 24_000, 44_100, 48_000)
 MOST_MESSAGE = 1 << 20  # bytes of samples in one message
 PARAMETERS = ("rate", "channels", "transcribe")
 HOW = 'first a JSON object with any of api_key, speakers, negative; then 16-bit samples; then {"end": true}'
-DONE, POLICY, TOO_BIG, FAILED, LATER = 1000, 1008, 1009, 1011, 1013
+DONE, POLICY, TOO_BIG, FAILED, RESTART, LATER = 1000, 1008, 1009, 1011, 1012, 1013
 CODES = {400: POLICY, 401: POLICY, 408: POLICY, 409: POLICY, 413: TOO_BIG, 503: LATER}
 log = logging.getLogger("lsgmer.serving")
 
@@ -52,6 +53,8 @@ async def live(socket: WebSocket) -> None:
         return
     except Refusal as refusal:
         await _fail(socket, refusal.reason, asked, CODES.get(refusal.status, POLICY))
+    except Closed:
+        await _fail(socket, "the service is stopping; ask again, it may be back", asked, RESTART)
     except Exception:
         log.exception("live session %s failed", asked.request_id)
         await _fail(socket, "an error of the service; its log has the details", asked, FAILED)

@@ -42,8 +42,15 @@ def served(packaged: tuple[Workspace, PackageRecord], tmp_path_factory: pytest.T
 
 
 # What must share a process: folders whose tests share a server or the golden run; every other file stands alone.
-FOLDERS = {"pipeline": "pipeline", "serving": "serving", "browser": "serving", "flows": "flows", "encoders": "encoders"}
-FILES = {"test_package": "serving"}
+FOLDERS = {
+    "pipeline": "pipeline",
+    "serving": "serving",
+    "browser": "serving",
+    "client": "serving",
+    "flows": "flows",
+    "encoders": "encoders",
+}
+FILES = {"test_package": "serving", "test_analyze": "serving"}
 FIRST = ("pipeline", "test_grid", "flows", "serving")  # the longest, so that two processes end at about the same time
 
 

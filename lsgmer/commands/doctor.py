@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import platform
 import re
@@ -17,14 +16,14 @@ from typing import Literal
 
 from packaging.markers import Marker
 
-from lsgmer.core.device import cores
+from lsgmer.core.device import cores, encoding_processes
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.process import ENVIRONMENT, apply_environment
 from lsgmer.core.source import source_state
 from lsgmer.params import load_params
 from lsgmer.registry import champions
-from lsgmer.workspace import dvc
+from lsgmer.workspace import dvc, remote
 from lsgmer.workspace.prefect_server import API, check_server
 
 Health = Literal["ok", "note", "broken"]
@@ -138,14 +137,17 @@ def compute(workspace: Workspace) -> Iterator[Check]:
 
     params = load_params(workspace.params).runtime
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    device = gpu if gpu and params.device != "cpu" else "CPU"
     if params.device == "cuda" and gpu is None:
         yield Check("device", "broken", "runtime.device is cuda, but torch sees no GPU; set it to auto or cpu")
     else:
-        device = gpu if gpu and params.device != "cpu" else "CPU"
         yield Check("device", "ok", f"{device} (runtime.device: {params.device})")
     available = cores()
     detail = f"runtime.threads {params.threads} of {available} cores; results are bit-identical only for the same count"
     yield Check("threads", "ok" if params.threads <= available else "note", detail)
+    count = encoding_processes(params.threads)
+    detail = f"features are encoded by up to {count} processes x {params.threads} threads on {available} cores"
+    yield Check("processes", "ok", detail if device == "CPU" else "features are encoded by one process, on the GPU")
 
 
 def switches(workspace: Workspace) -> Iterator[Check]:
@@ -180,16 +182,17 @@ def disk(workspace: Workspace) -> Iterator[Check]:
 def data_versions(workspace: Workspace) -> Iterator[Check]:
     """Check that DVC is set up, and whether its remote is there."""
     dvc.check_workspace(workspace.root)
-    config = configparser.ConfigParser(interpolation=None)
-    config.read([workspace.root / ".dvc" / "config", workspace.root / ".dvc" / "config.local"])
-    name = config.get("core", "remote", fallback=None)
-    url = config.get(f"'remote \"{name}\"'", "url", fallback=None)
-    if name is None or url is None:
+    remote.check_settings(workspace.root)
+    found = remote.default_remote(workspace.root)
+    if found is None:
         yield Check("dvc remote", "note", "none: data stays in .dvc/cache on this machine")
         return
-    local = "://" not in url
-    there = not local or (workspace.root / ".dvc" / url).is_dir()
-    yield Check("dvc remote", "ok", f"{name}: {url}" + ("" if there else " (created by the first `dvc push`)"))
+    if found.package:
+        yield Check("dvc remote", "broken", f"{found.name}: {found.url} needs {found.package}: {remote.INSTALL}")
+        return
+    there = "://" in found.url or (workspace.root / ".dvc" / found.url).is_dir()
+    suffix = "" if there else " (created by the first `dvc push`)"
+    yield Check("dvc remote", "ok", f"{found.name}: {found.url}{suffix}")
 
 
 def git(workspace: Workspace) -> Iterator[Check]:

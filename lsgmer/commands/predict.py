@@ -1,4 +1,4 @@
-"""`lsgmer predict`: the champion's predictions for files, globs or a table; one bad file never stops the rest."""
+"""`lsgmer predict`: predictions for files, globs or a table; one bad file never stops the rest."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lsgmer.commands import remote
 from lsgmer.commands.models import champion_of
-from lsgmer.commands.queries import Query, TableSource, gather
+from lsgmer.commands.queries import Query, TableSource, before, gather
 from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
 from lsgmer.core.paths import Workspace, check_output, write_atomically
 from lsgmer.core.process import native_stderr_off
 from lsgmer.core.progress import track
 from lsgmer.core.records import channel_number
-from lsgmer.encoders.context import Earlier
-from lsgmer.features.dialogues import words_before
-from lsgmer.manifests.utterance import Utterance
 from lsgmer.registry import champions
 
 if TYPE_CHECKING:
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from lsgmer.inference.speakers import SpeakerLevels
 
 FORMATS = ("table", "json", "csv")
+NOT_SURE = "(not sure)"  # for an emotion that a service does not give, since the setting abstain is on
 AUTOMATIC = " (automatic)"
 CHUNK = 64  # inputs decoded at once: bounds memory for a large table
 
@@ -42,11 +41,14 @@ def predict(
     output: Path | None,
     channel: str | None = None,
     transcriber: str | None = None,
+    url: str | None = None,
+    key_file: Path | None = None,
 ) -> int:
     """Write one prediction per input; return ERROR when any could not be predicted, else DONE.
 
     `channel` is read of recordings with several, unless a table's row names its own. Where there are no words and the
     model reads some, `transcriber` (moonshine, or the folder of a Whisper model) writes them; None: there are none.
+    The champion predicts, or the service at `url`, with the API key in `key_file`, and its own transcriber.
     """
     if kind not in FORMATS:
         raise ParamsError(f"--format {kind}: one of {', '.join(FORMATS)}")
@@ -54,8 +56,13 @@ def predict(
         check_output(output, "--output")
     _channel(channel)
     sources = [replace(source, channel=source.channel or channel) for source in gather(paths, text, table)]
-    workspace = Workspace(Path.cwd())
-    rows = list(answers(workspace, sources, transcriber))
+    remote.check(url, key_file, transcriber)
+    if url is None:
+        found = answers(Workspace(Path.cwd()), sources, transcriber)
+        rows = list(track(found, len(sources), "predict") if len(sources) > 1 else found)
+    else:
+        with remote.connect(url, key_file) as client:
+            rows = list(remote.answers(client, sources, transcriber is not None))
     content = {"table": as_table, "json": as_json, "csv": as_csv}[kind](rows)
     if output:
         write_atomically(output, content)
@@ -77,20 +84,6 @@ def _channel(given: str | None) -> int | None:
         return None if given is None else channel_number(given)
     except ValueError as error:
         raise ParamsError(str(error)) from None
-
-
-def before(sources: Sequence[Query], count: int) -> dict[int, tuple[Earlier, ...]]:
-    """Return, by position, the up to `count` utterances of the same dialogue with a lower turn, earliest first."""
-    rows = [
-        Utterance(str(i), "", q.speaker or f"?{i}", "", "", dialogue=q.dialogue, turn=q.turn, text=q.text)
-        for i, q in enumerate(sources)
-    ]
-    found = words_before(rows, count)
-    named = {q.speaker for q in sources} - {None}
-    return {
-        int(key): lines if named else tuple(Earlier(line.text) for line in lines)  # no names: nobody's mark is known
-        for key, lines in found.items()
-    }
 
 
 def answers(workspace: Workspace, sources: Sequence[Query], transcriber: str | None = None) -> Iterator[dict[str, Any]]:
@@ -149,10 +142,10 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
         if row["error"]:
             lines.append((row["source"], "-", "-", "-", "error, see below"))
         else:
-            top = f"{row['probabilities'][row['emotion']]:.3f}"
+            top = f"{max(row['probabilities'].values()):.3f}"
             trust = f"{row['consistency']:.3f}"
             used = [f"{name}{AUTOMATIC if name == 'text' and row['transcript'] else ''}" for name in row["modalities"]]
-            lines.append((row["source"], row["emotion"], top, trust, "+".join(used)))
+            lines.append((row["source"], row["emotion"] or NOT_SURE, top, trust, "+".join(used)))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join(text) + "\n"
@@ -203,6 +196,11 @@ def _transcribe(predictor: Predictor, sources: Sequence[Query], name: str) -> di
             predictor.check_audio(item.audio)
             heard = transcriber.transcribe(item.audio)
             found[i] = AutomaticTranscript(text=heard.text, reason=heard.reason)
+    if silent := [i for i, heard in found.items() if not heard.text]:
+        first = f"{sources[silent[0]].name}: {found[silent[0]].reason}"
+        print(
+            f"lsgmer predict: no automatic words for {len(silent)} of {len(wanted)}, such as {first}", file=sys.stderr
+        )
     return found
 
 

@@ -13,6 +13,9 @@ from lsgmer.core.records import Seconds
 from lsgmer.corpora.base import Unfit, times_of, turn_of
 from lsgmer.corpora.paths import AudioFiles
 from lsgmer.corpora.tabular import Row, read_rows
+from lsgmer.encoders.context import Earlier
+from lsgmer.features.dialogues import words_before
+from lsgmer.manifests.utterance import Utterance
 
 FIELDS = ("id", "audio", "text", "speaker", "dialogue", "turn", "channel", "start_s", "end_s")
 USUAL = {"audio": "file_name"}  # read where the table has no column of the name: Hugging Face's audiofolder
@@ -66,6 +69,20 @@ def gather(paths: Sequence[str], text: str | None, table: TableSource | None) ->
     if not files and not text:
         raise ParamsError("nothing to predict: give audio files, --text or --table")
     return [Query(str(file), file, text) for file in files] or [Query("text", None, text)]
+
+
+def before(sources: Sequence[Query], count: int) -> dict[int, tuple[Earlier, ...]]:
+    """Return, by position, the up to `count` utterances of the same dialogue with a lower turn, earliest first."""
+    rows = [
+        Utterance(str(i), "", q.speaker or f"?{i}", "", "", dialogue=q.dialogue, turn=q.turn, text=q.text)
+        for i, q in enumerate(sources)
+    ]
+    found = words_before(rows, count)
+    named = {q.speaker for q in sources} - {None}
+    return {
+        int(key): lines if named else tuple(Earlier(line.text) for line in lines)  # no names: nobody's mark is known
+        for key, lines in found.items()
+    }
 
 
 def table_source(

@@ -17,8 +17,11 @@ from lsgmer.workspace.lock import check_free
 from lsgmer.workspace.prefect_server import check_server
 
 
-def run(params_file: Path | None, overrides: Sequence[str], folder: Path | None) -> int:
-    """Bring a workspace up to date and return the exit code. Raises ParamsError, Busy and other LsgmerErrors."""
+def run(params_file: Path | None, overrides: Sequence[str], folder: Path | None, pull: bool = False) -> int:
+    """Bring a workspace up to date and return the exit code. Raises ParamsError, Busy and other LsgmerErrors.
+
+    With `pull`, what dvc.lock records comes from DVC's remote where it can.
+    """
     workspace = choose(Path.cwd(), params_file, overrides, folder)
     check_free(workspace)
     refresh_links(workspace)
@@ -27,7 +30,7 @@ def run(params_file: Path | None, overrides: Sequence[str], folder: Path | None)
         return verdict_code(workspace)
     check_server()
     print("starting (Prefect takes 10 seconds, half a minute the first time)", flush=True)
-    return run_module(workspace, "flows.pipeline")
+    return run_module(workspace, "flows.pipeline", ["--pull"] if pull else [])
 
 
 def choose(root: Path, params_file: Path | None, overrides: Sequence[str], folder: Path | None) -> Workspace:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lsgmer.audio import AudioError
-from lsgmer.conversations.recording import Recording
+from lsgmer.conversations.recording import Recording, demand_form
 from lsgmer.conversations.records import Analysis, TimelineTurn
 from lsgmer.conversations.steps import NoSteps, Steps
 from lsgmer.conversations.summary import negative_labels, speaker_summaries, summarise
@@ -19,12 +19,14 @@ from lsgmer.encoders.context import Earlier
 from lsgmer.inference.prediction import AutomaticTranscript, Prediction
 from lsgmer.inference.predictor import Input, Predictor
 from lsgmer.inference.speakers import SpeakerLevels
+from lsgmer.speech.rejection import all_doubtful
 from lsgmer.speech.silero import Silero
 from lsgmer.speech.transcribe import Transcriber
 from lsgmer.speech.transcript import Transcript
 from lsgmer.turns.turn import Turn
 
 MOST_S = 4 * 3600.0
+FOREIGN = "transcript: left out, as the recogniser was sure of so few turns that this may not be its language"
 BATCH = 8  # turns that are predicted together
 
 
@@ -79,6 +81,8 @@ class Request:
     negative: tuple[str, ...] | None = None
     transcribe: bool = False
     most_s: Seconds = MOST_S
+    most_channels: int = 8
+    most_rate: int = 192_000
 
 
 def silent(progress: Progress) -> None:
@@ -121,6 +125,7 @@ class Analyzer:
         if request.transcribe and self.transcriber is None:
             raise LsgmerError("transcribe: no transcriber is there; give the words with the turns, or leave it out")
         progress(Progress("reading", 0.0))
+        demand_form(call, request.most_channels, request.most_rate)
         recording = Recording(call, scratch, request.most_s)
         found = self._turns(recording, request, progress, steps)
         turns, remarks = self._with_words(recording, found, request, progress, steps)
@@ -166,12 +171,19 @@ class Analyzer:
             return turns, remarks
         lacking = [i for i, turn in enumerate(turns) if not (turn.text or "").strip()]
         known = {line["index"]: Transcript.model_validate(line["transcript"]) for line in steps.lines("words")}
+        written: dict[int, Transcript] = {}
         for done, i in enumerate(lacking):
             progress(Progress("transcribing", 0.3 + 0.3 * done / len(lacking), done, len(lacking)))
-            transcript = known.get(i)
-            if transcript is None:
-                transcript = transcribed(self.transcriber, recording, turns[i])
-                steps.append("words", [{"index": i, "transcript": transcript.model_dump(mode="json")}])
+            if i not in known:
+                known[i] = transcribed(self.transcriber, recording, turns[i])
+                steps.append("words", [{"index": i, "transcript": known[i].model_dump(mode="json")}])
+            written[i] = known[i]
+        heard = [transcript for transcript in written.values() if transcript.mean_log_probability is not None]
+        doubtful = all_doubtful(sum(bool(transcript.text) for transcript in heard), len(heard))
+        for i, transcript in written.items():
+            if transcript.text and doubtful:
+                remarks[i] = FOREIGN
+                continue
             if transcript.text:
                 turns[i] = turns[i].model_copy(update={"text": transcript.text, "automatic": True})
             if transcript.reason:

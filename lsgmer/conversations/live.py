@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from lsgmer.audio import Waveform
-from lsgmer.conversations.analyze import Estimator, earlier_turns, estimate, spoken, usable
+from lsgmer.conversations.analyze import FOREIGN, Estimator, earlier_turns, estimate, spoken, usable
 from lsgmer.conversations.records import SpeakerSummary, Summary, TimelineTurn
 from lsgmer.conversations.summary import speaker_summaries, summarise
 from lsgmer.conversations.turns import Names, is_leak, turn_at
 from lsgmer.core.records import Seconds
 from lsgmer.inference.speakers import SpeakerLevels
+from lsgmer.speech.rejection import all_doubtful
 from lsgmer.speech.silero import Silero
 from lsgmer.speech.transcribe import Transcriber
 from lsgmer.speech.voice_activity import Span, TurnFinder
@@ -93,6 +94,7 @@ class LiveConversation:
         self.timeline: list[TimelineTurn] = []
         self._turns: list[tuple[Seconds, Seconds, int, Turn]] = []  # by start
         self._levels = SpeakerLevels.offline()
+        self._heard = self._believed = 0  # turns that a machine wrote words for, and whose words are believed
 
     def hear(self, pcm: bytes) -> list[TimelineTurn]:
         """Return the entries of the turns that are over once `pcm` has arrived. Raises ValueError, as `feed` does."""
@@ -119,7 +121,11 @@ class LiveConversation:
         predictor = self.estimator.predictor
         if self.transcriber is not None and "text" in predictor.modalities:
             transcript = self.transcriber.transcribe(said.wave)
-            if transcript.text:
+            self._heard += transcript.mean_log_probability is not None
+            self._believed += bool(transcript.text)
+            if transcript.text and all_doubtful(self._believed, self._heard):
+                remarks[index] = FOREIGN
+            elif transcript.text:
                 turn = turn.model_copy(update={"text": transcript.text, "automatic": True})
             if transcript.reason:
                 remarks[index] = f"transcript: {transcript.reason}"

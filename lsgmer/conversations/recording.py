@@ -19,6 +19,16 @@ FLAT = ("constant", "channels cancel out")  # of a second of a call, these mean 
 SAME = 1e-4  # of the channels' energy is in their difference where both hold the same
 
 
+def demand_form(path: Path, most_channels: int, most_rate: int) -> None:
+    """Raise LsgmerError for more channels, or a higher rate in Hz, than memory is meant for."""
+    rate, channels = form(path)
+    if channels > most_channels or not 0 < rate <= most_rate:
+        raise LsgmerError(
+            f"audio: {channels} channels at {rate} Hz; at most {most_channels} channels (max_channels) at "
+            f"{most_rate} Hz (max_sample_rate) are read"
+        )
+
+
 class Recording:
     """A conversation's recording in a file that can be cut at once.
 

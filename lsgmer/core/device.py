@@ -10,6 +10,8 @@ from lsgmer.core.errors import LsgmerError
 if TYPE_CHECKING:
     import torch
 
+CORES = "LSGMER_CORES"  # set where several stages run at once, so that each takes its share of the machine
+
 
 def set_threads(count: int) -> None:
     """Set torch's thread count and deterministic algorithms: another thread count gives different bits."""
@@ -34,5 +36,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: those that the system allows, or fewer if LSGMER_CORES says so."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get(CORES, "")
+    return min(allowed, int(asked)) if asked.isdecimal() and int(asked) else allowed
+
+
+def encoding_processes(threads: int) -> int:
+    """Return how many processes of `threads` threads encode features on the CPU: they use no more than all cores."""
+    return max(1, cores() // threads)

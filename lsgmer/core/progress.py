@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -34,3 +35,31 @@ def track(items: Iterable[Item], total: int, what: str, start: int = 0) -> Itera
             shown = now
             left = (now - began) / max(done - start, 1) * (total - done)
             print(f"progress {what} {done}/{total} eta {left:.0f}s", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def shown(what: str) -> Iterator[Callable[[str, float], None]]:
+    """Yield a function that shows how far one piece of work is: its stage, and the share in [0, 1] that is done.
+
+    A bar on a terminal, otherwise the lines of `track`, in percent.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(escape(what), total=1.0)
+            yield lambda stage, share: progress.update(task, description=escape(f"{what}: {stage}"), completed=share)
+        return
+    began = last = time.monotonic()
+
+    def show(stage: str, share: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= 2:
+            last = now
+            left = f"{(now - began) * (1 - share) / share:.0f}s" if share else "?"
+            print(f"progress {what}: {stage} {100 * share:.0f}/100 eta {left}", file=sys.stderr, flush=True)
+
+    yield show

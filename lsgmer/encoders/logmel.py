@@ -58,6 +58,10 @@ class LogMel:
         """
         return [self._frames(wave) for wave in waveforms]
 
+    def encode_together(self, waveforms: Sequence[Waveform]) -> list[np.ndarray[Any, Any]]:
+        """Return what `encode` does: there is no model that would gain from a batch."""
+        return self.encode(waveforms)
+
     def _frames(self, wave: Waveform) -> np.ndarray[Any, Any]:
         if not len(wave.samples):
             raise LsgmerError("an empty waveform has no frames to encode")

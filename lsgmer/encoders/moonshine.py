@@ -75,6 +75,10 @@ class Moonshine:
         """
         return [self._frames(wave) for wave in waveforms]
 
+    def encode_together(self, waveforms: Sequence[Waveform]) -> list[np.ndarray[Any, Any]]:
+        """Return what `encode` does: its graph takes no mask, so padding would change the frames."""
+        return self.encode(waveforms)
+
     def _frames(self, wave: Waveform) -> np.ndarray[Any, Any]:
         if not len(wave.samples):
             raise LsgmerError("an empty waveform has no frames to encode")

@@ -152,7 +152,7 @@ AudioParams = Annotated[
 
 
 class FeaturesParams(Section):
-    """The encoders, how many utterances make a batch, and whether each speaker's audio level is removed.
+    """The encoders, how many utterances a batch has at most, and whether each speaker's audio level is removed.
 
     `audio` is one encoder or a list that runs side by side. With `normalise`, audio frames have mean 0 and deviation 1
     over the utterances of each speaker (session). `augment` names perturbations (features/perturbations.py) of which

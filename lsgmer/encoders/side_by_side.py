@@ -20,7 +20,7 @@ ALIGNMENT = "centres/1"  # names the rule of `align` in the spec: another rule w
 class SideBySide:
     """Frames (T, D) of `parts`, concatenated per frame: T and the hop are the first one's, D is the sum of theirs.
 
-    Each part encodes as it does alone, so results are bit-identical alone or in a batch if those of the parts are.
+    Each part encodes as it does alone, so that alone equals in a batch as closely as it does for the parts.
     """
 
     def __init__(self, parts: Sequence[AudioEncoder]) -> None:
@@ -41,8 +41,8 @@ class SideBySide:
         return [self._beside(frames) for frames in zip(*found, strict=True)]
 
     def encode_together(self, waveforms: Sequence[Waveform]) -> list[Array]:
-        """Return what `encode` does, to 1e-5: parts that gain from it read all waveforms at once."""
-        found = [getattr(part, "encode_together", part.encode)(waveforms) for part in self._parts]
+        """Return what `encode` does, within 1e-5: parts that gain from it read all waveforms at once."""
+        found = [part.encode_together(waveforms) for part in self._parts]
         return [self._beside(frames) for frames in zip(*found, strict=True)]
 
     def _beside(self, frames: Sequence[Array]) -> Array:

@@ -34,9 +34,9 @@ class SpeechLstm(nn.Module):
     """Frames (T, D) of the chosen layers of Resemblyzer's LSTM, averaged over `hop_ms`.
 
     It was trained for speaker verification, on mel power without a logarithm. D is 256 per layer, in the
-    order of `layers`; with `prosody`, the log-mel encoder's frames at the same times follow. Utterances are
-    encoded one at a time, from a zero state, so results are bit-identical alone or in a batch. Long silences
-    are kept; the original removes them with webrtcvad.
+    order of `layers`; with `prosody`, the log-mel encoder's frames at the same times follow. Utterances start from a
+    zero state, and the LSTM only looks back, so that padding at the end changes nothing before it. Long silences are
+    kept; the original removes them with webrtcvad.
     """
 
     def __init__(self, params: AudioEncoderParams, device: str = "cpu") -> None:

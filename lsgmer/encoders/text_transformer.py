@@ -24,8 +24,8 @@ class TextTransformer:
     """Token embeddings (T, D) of a text transformer's chosen layer or layers, start and end tokens included.
 
     The special tokens stay because the mean over all tokens is then the sentence embedding that MiniLM was
-    trained for. Texts are encoded one at a time, without padding, so results are bit-identical alone or in a
-    batch; a text of more than `max_tokens` tokens is truncated.
+    trained for. `encode` reads texts one at a time; `encode_together` reads them at once, padded
+    and masked, which changes values by less than 1e-5. A text of more than `max_tokens` tokens is truncated.
 
     With `context`, the utterances before a text are read with it, each followed by the separator, between the
     start token and the text; context beyond `max_tokens` is dropped, the earliest tokens first. Only the text's own
@@ -98,6 +98,11 @@ class TextTransformer:
         whole = self._tokenizer(text, truncation=False, verbose=False)["input_ids"]
         return max(0, len(whole) - self._max_tokens)
 
+    def lengths(self, texts: Sequence[str], before: Sequence[Sequence[Earlier]] | None = None) -> list[int]:
+        """Return how many tokens are read for each text, those of its context included."""
+        earlier = before if before is not None else [()] * len(texts)
+        return [len(row) for row, _ in self._rows(texts, earlier)]
+
     @torch.inference_mode()
     def encode_together(
         self, texts: Sequence[str], before: Sequence[Sequence[Earlier]] | None = None
@@ -106,7 +111,7 @@ class TextTransformer:
         if self._below == "tokens" or len(texts) == 1:
             return self.encode(texts, before)
         earlier = before if before is not None else [()] * len(texts)
-        rows = [self._ids(text, lines) for text, lines in zip(texts, earlier, strict=True)]
+        rows = self._rows(texts, earlier)
         longest = max(len(ids) for ids, _ in rows)
         padding = self._tokenizer.pad_token_id or 0
         ids = torch.full((len(rows), longest), padding)
@@ -116,6 +121,10 @@ class TextTransformer:
             mask[i, : len(row)] = 1
         states = self._read(ids, mask)
         return [self._kept(states[i, : len(row)], is_own) for i, (row, is_own) in enumerate(rows)]
+
+    def _rows(self, texts: Sequence[str], earlier: Sequence[Sequence[Earlier]]) -> list[tuple[list[int], Tensor]]:
+        """Return `_ids` of each text."""
+        return [self._ids(text, lines) for text, lines in zip(texts, earlier, strict=True)]
 
     def _tokens(self, text: str, before: Sequence[Earlier]) -> np.ndarray[Any, Any]:
         row, is_own = self._ids(text, before)

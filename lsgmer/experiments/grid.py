@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from lsgmer.core.device import CORES
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import OWNER, identity
 from lsgmer.core.progress import track
@@ -33,7 +34,7 @@ from lsgmer.workspace import dvc
 
 STOP_S = 30.0
 PIPELINE = f"{FOLDER}/dvc.yaml"
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", CORES: "1"}
 
 
 def run(root: Path, quick: bool, jobs: int, grid: str | None) -> None:

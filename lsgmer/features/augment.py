@@ -46,6 +46,10 @@ class Augmentation:
         made = self._made.get(utterance.id)
         return name if made is None else f"{name}{MARK}{made[1]}"
 
+    def changes_sound(self, utterance: Utterance) -> bool:
+        """Return whether the utterance is a copy whose recording is perturbed."""
+        return self._made.get(utterance.id, ("", ""))[1] in AUDIO
+
     def sound(self, utterance: Utterance, wave: Waveform) -> Waveform:
         """Return the recording of the utterance, perturbed if it is a copy for which that is asked."""
         name = self._made.get(utterance.id, ("", ""))[1]

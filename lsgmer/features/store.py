@@ -27,11 +27,15 @@ STORE = "store.json"
 INDEX = "index.parquet"
 AUTOMATIC = "automatic"  # column of the index
 LABEL_TEXT = "label_text.npy"
+BATCHES = "lsgmer-batches/1"  # the rule of features/plan.py, and how its batches are read
 LEVELS, LEVEL_ROWS = "audio_levels.npy", "audio_level_rows.npy"
 
 
 class StoreCard(Record):
-    """store.json: what the arrays in the same folder are, what made them, and the sha256 of each file."""
+    """store.json: what the arrays in the same folder are, what made them, and the sha256 of each file.
+
+    `batches` names the rule by which utterances were encoded together: another one changes values by up to 1e-5.
+    """
 
     format: Literal["lsgmer-features/2"] = "lsgmer-features/2"
     split: Split
@@ -42,6 +46,7 @@ class StoreCard(Record):
     counts: dict[str, int]
     normalise: str = "none"
     transcriber: TranscriberSpec | None = None
+    batches: str = "alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +284,7 @@ def write_split(
             counts=counts,
             normalise=normalise,
             transcriber=None if automatic is None else automatic.transcriber,
+            batches=BATCHES,
         )
         (partial / STORE).write_text(card.to_json(), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -163,7 +163,7 @@ class Predictor:
             waves = [cast(Waveform, item.audio) for item in part]
             frames = cast("AudioEncoder", self.encoders["audio"]).encode(waves)
             for item, values in zip(part, frames, strict=True):
-                levels.add(str(item.speaker), values)
+                levels.add(str(item.speaker), values, cast(Waveform, item.audio).samples)
 
     def predict(
         self, items: Sequence[Input], batch_size: int = 16, levels: SpeakerLevels | None = None, learn: bool = True
@@ -229,10 +229,11 @@ class Predictor:
                 continue
             if name == "audio":
                 waves = [cast(Waveform, items[i].audio) for i in rows]
-                values = _reader(self.encoders[name])(waves)
+                values = cast("AudioEncoder", self.encoders[name]).encode_together(waves)
             else:
                 words = [str(items[i].words) for i in rows]
-                values = _reader(self.encoders[name])(words, [self._before(items[i]) for i in rows])
+                before = [self._before(items[i]) for i in rows]
+                values = cast("TextEncoder", self.encoders[name]).encode_together(words, before)
             for i, frames in zip(rows, values, strict=True):
                 features[i] = (
                     replace(features[i], audio=frames) if name == "audio" else replace(features[i], text=frames)
@@ -248,7 +249,7 @@ class Predictor:
         level, count = None, 0
         if levels is not None and item.speaker is not None:
             if learn:
-                levels.add(item.speaker, found.audio)
+                levels.add(item.speaker, found.audio, cast(Waveform, item.audio).samples)
             level, count = levels.of(item.speaker)
         by = "training" if level is None else "speaker"
         audio = (level or self._training_level).remove(found.audio)
@@ -302,12 +303,6 @@ class Predictor:
             model_version=self.version,
             **notes,
         )
-
-
-def _reader(encoder: AudioEncoder | TextEncoder) -> Callable[..., list[Array]]:
-    """Return the faster way to encode several inputs, of encoders that have one; values are the same to 1e-5."""
-    reader: Callable[..., list[Array]] = getattr(encoder, "encode_together", encoder.encode)
-    return reader
 
 
 def _leave_out(item: Item, name: Modality) -> Item:

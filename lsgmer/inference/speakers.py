@@ -45,11 +45,16 @@ class SpeakerLevels:
         """Return levels of any number of speakers, for predictions of utterances that are all at hand."""
         return cls(sys.maxsize, math.inf, enough=1)
 
-    def add(self, speaker: str, frames: Array) -> None:
-        """Count an utterance's frames (T, D); the same frames count once."""
+    def add(self, speaker: str, frames: Array, samples: Array | None = None) -> None:
+        """Count an utterance's frames (T, D); the same one counts once.
+
+        `samples`, what the frames were made of, tell whether it is the same: encoded beside others, frames differ in
+        their last bits. Without them the frames themselves do.
+        """
         if not self.speakers or not len(frames):
             return
-        key = hashlib.blake2b(np.ascontiguousarray(frames).tobytes(), digest_size=16).digest()
+        told_by = frames if samples is None else samples
+        key = hashlib.blake2b(np.ascontiguousarray(told_by).tobytes(), digest_size=16).digest()
         with self._lock:
             self._forget_old()
             found = self._heard.setdefault(speaker, _Heard())

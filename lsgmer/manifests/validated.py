@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,13 +48,17 @@ class ValidationReport(Record):
 
 @dataclass(frozen=True, slots=True)
 class ValidatedManifest:
-    """The rows that passed validation. `sha256` is of validated.parquet; `durations` holds every id with audio."""
+    """The rows that passed validation. `sha256` is of validated.parquet; `durations` holds every id with audio.
+
+    `sounds` holds the sha256 of the decoded samples of every id with audio: equal audio has equal features.
+    """
 
     utterances: tuple[Utterance, ...]
     labels: Labels
     corpus: str
     sha256: str
     durations: dict[str, Seconds]
+    sounds: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path, expected: Labels | None = None) -> ValidatedManifest:
@@ -78,7 +82,8 @@ class ValidatedManifest:
         labels = read_labels(metadata, path, remedy)
         demand_labels(labels, expected, path)
         durations = {name: fact.duration_s for name, fact in facts.items() if fact.duration_s is not None}
-        return cls(utterances, labels, metadata["corpus"], sha256, durations)
+        sounds = {name: fact.sha256 for name, fact in facts.items() if fact.sha256 is not None}
+        return cls(utterances, labels, metadata["corpus"], sha256, durations, sounds)
 
 
 def write_validated(

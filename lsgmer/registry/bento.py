@@ -28,7 +28,6 @@ SERVED = (
     "lsgmer/containers.py",
     "lsgmer/metrics.py",
     "lsgmer/encoders",
-    "lsgmer/speech",
     *(f"lsgmer/features/{name}.py" for name in ("__init__", "batch", "normalise")),
     *(f"lsgmer/model/{name}.py" for name in ("__init__", "checkpoint", "divergence", "ensemble")),
     *(f"lsgmer/model/{name}.py" for name in ("lsgmer", "params", "pooling", "train_card")),

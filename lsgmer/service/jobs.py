@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ from lsgmer.turns.turn import Turn
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 UNFINISHED: tuple[Status, ...] = ("queued", "running")
 ID = re.compile(r"[0-9a-f]{32}")
-UPLOAD, JOB, PROGRESS, RESULT, CANCEL = "upload", "job.json", "progress.json", "result.json", "cancel"
+UPLOAD, JOB, PROGRESS, RESULT, CANCEL, ENDED = "upload", "job.json", "progress.json", "result.json", "cancel", "ended"
 STEPS = "steps"
 TEMPORARY = "lsgmer-jobs-"
 ATTEMPTS = 3  # times that a job may end the service before it is given up
@@ -117,12 +117,19 @@ class JobStore:
 
     def all(self) -> list[Job]:
         """Return every job, oldest first."""
-        found = [job for path in self.folder.iterdir() if ID.fullmatch(path.name) and (job := self._read(path))]
-        return sorted(found, key=lambda job: (job.created, job.id))
+        return self._sorted(self._places())
 
     def unfinished(self) -> list[Job]:
-        """Return the jobs that wait or run, oldest first."""
-        return [job for job in self.all() if job.status in UNFINISHED]
+        """Return the jobs that wait or run, oldest first; of others, no record is read."""
+        found = self._sorted(path for path in self._places() if not (path / ENDED).exists())
+        return [job for job in found if job.status in UNFINISHED]
+
+    def _places(self) -> Iterator[Path]:
+        return (path for path in self.folder.iterdir() if ID.fullmatch(path.name))
+
+    def _sorted(self, places: Iterable[Path]) -> list[Job]:
+        found = [job for path in places if (job := self._read(path))]
+        return sorted(found, key=lambda job: (job.created, job.id))
 
     def progress(self, job: Job) -> dict[str, Any]:
         """Return what was last said about the job's progress."""
@@ -153,6 +160,7 @@ class JobStore:
         """Keep how the job ended, and delete the recording and what was made of it on the way."""
         ended = job.model_copy(update={"status": status, "error": error, "finished": now()})
         self.write(ended)
+        (self.path(job) / ENDED).touch()
         (self.path(job) / UPLOAD).unlink(missing_ok=True)
         shutil.rmtree(self.path(job) / STEPS, ignore_errors=True)
         return ended
@@ -173,7 +181,7 @@ class JobStore:
                     shutil.rmtree(path, ignore_errors=True)
 
     def _without_record(self) -> Iterator[Path]:
-        return (path for path in self.folder.iterdir() if ID.fullmatch(path.name) and not (path / JOB).exists())
+        return (path for path in self._places() if not (path / JOB).exists())
 
     @staticmethod
     def _read(path: Path) -> Job | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 TOKENS_PER_S = 6.5  # speech has fewer
 MIN_LOG_PROBABILITY = -0.5  # measured with Moonshine: docs/log.md, 2026-11-27
+FEW_TURNS, LEAST_BELIEVED = 4, 0.25  # of a conversation
 DOUBT = 1.0  # nats that the words must make up for: a few tokens can look sure by chance
 
 
@@ -54,6 +55,14 @@ def not_believed(heard: Heard, least: float) -> str | None:
         found = f"mean log-probability {heard.mean_log_probability:.2f}, under {needed:.2f}"
         return f"the recogniser was not sure of its {len(heard.tokens)} tokens ({found})"
     return None
+
+
+def all_doubtful(believed: int, heard: int) -> bool:
+    """Return whether so few of the `heard` turns of a conversation are believed that those, too, are chance.
+
+    In English that is hard to hear four of ten are believed, in another language one of a hundred.
+    """
+    return heard >= FEW_TURNS and believed < LEAST_BELIEVED * heard
 
 
 def repeats(items: Sequence[Hashable]) -> bool:

@@ -211,6 +211,7 @@ def _licenses(card: ModelCard) -> str:
             f"- model/{WEIGHTS}: trained on the corpus whose manifest has sha256 {card.lineage.manifest_sha256};",
             "  that corpus's terms apply to what may be done with the weights",
             *encoders,
+            *(["- automatic words: moonshine-voice, not in this package: MIT"] if card.transcribes else []),
             "",
         ]
     )
@@ -234,6 +235,7 @@ def _readme(card: ModelCard) -> str:
             "",
             markdown_table(("Model", "n", "accuracy", "balanced accuracy", "macro F1"), rows),
             "",
+            *_automatic(card),
             f"Everything else: {PAPERS}/model_card.json, which the server shows at /card.",
             "",
             "To serve it elsewhere, from a copy of the folder with bento.yaml, here BENTO, and an empty environment of "
@@ -242,6 +244,16 @@ def _readme(card: ModelCard) -> str:
             "",
         ]
     )
+
+
+def _automatic(card: ModelCard) -> list[str]:
+    """Return how many words a machine wrote for training, validation and test, where any were asked for."""
+    train = card.train
+    if train.transcriber is None:
+        return []
+    counts = {**train.transcribed, "test": card.metrics.transcribed}
+    told = ", ".join(f"{split} {count}" for split, count in counts.items())
+    return [f"Utterances whose words are automatic ({train.transcriber.kind}): {told}.", ""]
 
 
 def run(workspace: Workspace, params: Needs, forced: Forced | None = None) -> None:

@@ -17,6 +17,7 @@ from lsgmer.core.records import digest
 from lsgmer.core.sections import rebase
 from lsgmer.core.source import ORIGIN, SOURCE_FILES, SOURCE_FOLDERS, source_state
 from lsgmer.params import Params, read_layers
+from lsgmer.workspace.remote import portable, read_settings
 
 SETTINGS = ("prefect.toml", ".dvcignore", ".dvc/config")
 
@@ -62,14 +63,15 @@ def refresh_source(root: Path, folder: Path) -> None:
 
 def dvc_settings(root: Path) -> str:
     """Return a .dvc/config.local for a workspace outside git that shares the cache and remotes of `root`."""
-    known = _read_config(root / ".dvc")
+    known = read_settings(root / ".dvc")
     cache = known.get("cache", {}).get("dir", "cache")
     result = configparser.ConfigParser(interpolation=None)
     result.read_dict({"core": {"no_scm": "true"}, "cache": {"dir": str((root / ".dvc" / cache).resolve())}})
+    if remote := known.get("core", {}).get("remote"):
+        result["core"]["remote"] = remote
     for name, section in known.items():
-        url = section.get("url", "")
-        if name.startswith("'remote ") and "://" not in url and not Path(url).is_absolute():
-            result.read_dict({name: {"url": str((root / ".dvc" / url).resolve())}})
+        if name.startswith("'remote "):
+            result.read_dict({name: portable(section, root / ".dvc")})
     text = io.StringIO()
     result.write(text)
     return text.getvalue()
@@ -80,13 +82,6 @@ def write_if_changed(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     if not path.is_file() or path.read_bytes() != data:
         write_atomically(path, data)
-
-
-def _read_config(folder: Path) -> dict[str, dict[str, str]]:
-    """Return DVC's settings: config, with config.local over it."""
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read([folder / "config", folder / "config.local"], encoding="utf-8")
-    return {name: dict(parser[name]) for name in parser.sections()}
 
 
 def _mirror(source: Path, target: Path) -> None:

@@ -64,13 +64,10 @@ function shares(id, heading, title, hint, values, order, extra) {
 }
 
 function transcript(answer, id) {
-  const found = answer.transcript;
-  if (!found) return null;
-  const words = typeof found === "string" ? found : found.text;
-  const why = typeof found === "string" ? null : found.reason;
+  if (!answer.transcript) return null;
+  const { text, reason } = answer.transcript;
   return h("p", { id },
-    h("b", {}, "Transcribed by machine: "),
-    words ? h("q", {}, words) : `no words${why ? `: ${why}` : ""}`);
+    h("b", {}, "Transcribed by machine: "), text ? h("q", {}, text) : "no words", reason ? ` (${reason})` : "");
 }
 
 function contribution(answer, id, heading) {
@@ -92,7 +89,7 @@ function facts(answer, id) {
     ["Duration", answer.duration_s, (value) => clock(value, true)],
     ["Earlier utterances read", answer.context_used, String],
     ["Audio level removed", answer.normalised_by, (who) => who === "speaker"
-      ? `the speaker's own, from ${answer.enrolled} utterances` : "that of the training data"],
+      ? `the speaker's own${answer.enrolled ? `, from ${answer.enrolled} utterances` : ""}` : "that of the training data"],
     ["Model", answer.model_version, (value) => h("span", { id: id("version") }, value)],
     ["Request", answer.request_id, (value) => h("span", { id: id("request") }, value)],
   ].filter(([, value]) => value !== null && value !== undefined);

@@ -54,7 +54,7 @@ async function submit(event) {
 }
 
 function titleOf(file, words, answer) {
-  const said = words.trim() || (typeof answer.transcript === "string" ? answer.transcript : answer.transcript?.text) || "";
+  const said = words.trim() || answer.transcript?.text || "";
   const short = said.length > 60 ? `${said.slice(0, 60)}…` : said;
   return [file?.name, short && `“${short}”`].filter(Boolean).join(", ");
 }

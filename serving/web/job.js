@@ -14,18 +14,15 @@ export function analyse(form, onProgress) {
     if (place) ask(place, { method: "DELETE", quiet: true, keepalive: true }).catch(() => {});
     place = null;
   };
-  const leave = (event) => {
-    if (!event.persisted) forget(); // the page is gone, and with it the only one who knows the ID
-  };
   const run = async () => {
-    window.addEventListener("pagehide", leave);
+    window.addEventListener("pagehide", forget); // nobody else knows the ID
     try {
       const job = await ask("analyze", { method: "POST", body: form, signal });
       place = `analyze/${encodeURIComponent(job.job_id)}`;
       signal.throwIfAborted();
       return await poll(place, signal, onProgress);
     } finally {
-      window.removeEventListener("pagehide", leave);
+      window.removeEventListener("pagehide", forget);
       forget();
     }
   };

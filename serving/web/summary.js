@@ -22,7 +22,7 @@ function speakerView(speaker) {
   const order = Object.keys(shares || {}).sort((a, b) => shares[b] - shares[a]);
   return h("div", {},
     h("h4", {}, speaker.name),
-    h("p", { class: "hint" }, `${clock(speaker.speech_s)} of speech in ${count(speaker.turns, "turn")}`),
+    h("p", { class: "hint" }, `${clock(speaker.speech_s, true)} of speech in ${count(speaker.turns, "turn")}`),
     shares ? bars(null, shares, order) : null);
 }
 

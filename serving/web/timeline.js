@@ -5,8 +5,8 @@ import { clock, h } from "./dom.js";
 import { draw, mixed } from "./waveform.js";
 
 const MOST_PX_PER_S = 120;
-const NAME_PX = 44; // from this width on a turn is labelled with its emotion's name, below it with two letters
-const LETTERS_PX = 18;
+const NAME_PX = 44; // from this width on a turn is labelled with its emotion's name, below it with its first letters
+const LETTER_PX = 10;
 const TICKS_S = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
 const TICK_PX = 70;
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
@@ -68,7 +68,7 @@ export class Timeline {
       const name = turn.emotion || "?";
       box.style.left = `${turn.start_s * this.perS}px`;
       box.style.width = `${size}px`;
-      box.firstChild.textContent = size >= Math.max(NAME_PX, 8 * name.length) ? name : size >= LETTERS_PX ? name.slice(0, 2) : "";
+      box.firstChild.textContent = size >= Math.max(NAME_PX, 8 * name.length) ? name : name.slice(0, Math.floor(size / LETTER_PX));
     }
     this.ticks();
     this.redraw();

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -33,6 +35,13 @@ def shown_bars(page: webdriver.Chrome, name: str) -> dict[str, str]:
     """Return what a list of bars says: names and values."""
     rows = page.find_elements(By.CSS_SELECTOR, f"#{name} li")
     return {row.find_element(By.CLASS_NAME, "name").text: row.find_element(By.CLASS_NAME, "value").text for row in rows}
+
+
+def asked_hosts(page: webdriver.Chrome) -> set[str]:
+    """Return the hosts that the browser has asked since this was last called."""
+    asked = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    addresses = [m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"]
+    return {urlsplit(address).netloc for address in addresses if address.startswith(("http", "ws"))}
 
 
 def tab_to(page: webdriver.Chrome, selector: str, most: int = 40) -> WebElement:

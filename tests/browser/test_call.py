@@ -171,21 +171,43 @@ def test_the_keyboard_alone_takes_a_whole_call(page: webdriver.Chrome, served: S
     assert jobs(served) == []  # the service has forgotten the call
 
 
-@pytest.fixture
-def long_call(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def long_call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Twenty minutes of a trembling tone, whose many turns take a while."""
     seconds = np.arange(8000 * 1200) / 8000
     tone = 0.3 * np.sin(2 * np.pi * 180 * seconds) * (1 + 0.5 * np.sin(2 * np.pi * 3 * seconds))
-    soundfile.write(tmp_path / "long.wav", tone.astype(np.float32), 8000, subtype="PCM_16")
-    yield tmp_path / "long.wav"
-    (tmp_path / "long.wav").unlink()
+    path = tmp_path_factory.mktemp("long") / "long.wav"
+    soundfile.write(path, tone.astype(np.float32), 8000, subtype="PCM_16")
+    yield path
+    path.unlink()
 
 
-def test_a_call_in_work_can_be_watched_and_cancelled(page: webdriver.Chrome, served: Served, long_call: Path) -> None:
+def begin(page: webdriver.Chrome, long_call: Path) -> None:
+    """Start the analysis of the long call, and wait until it is in work."""
     lines = [f"{i},{i + 1.9},A,0,word number {i}" for i in range(0, 1200, 2)]
     give(page, long_call, "start_s,end_s,speaker,channel,text\n" + "\n".join(lines))
     page.find_element(By.ID, "call-send").click()
     WebDriverWait(page, 60).until(lambda p: words_of(p, "call-done").endswith(" of 600 turns"))
+
+
+def demand_cancelled(served: Served) -> None:
+    """Fail unless the only job is soon cancelled; then delete it."""
+    deadline = time.monotonic() + 20
+    while (found := [job["status"] for job in jobs(served)]) != ["cancelled"]:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+    (name,) = [job["job_id"] for job in jobs(served)]
+    assert httpx.delete(f"{served.url}/analyze/{name}").status_code == 204
+
+
+def test_closing_the_page_cancels_its_call(page: webdriver.Chrome, served: Served, long_call: Path) -> None:
+    begin(page, long_call)
+    page.get("about:blank")
+    demand_cancelled(served)
+
+
+def test_a_call_in_work_can_be_watched_and_cancelled(page: webdriver.Chrome, served: Served, long_call: Path) -> None:
+    begin(page, long_call)
     assert words_of(page, "call-status").endswith("…")
     assert not page.find_element(By.ID, "call-send").is_enabled()
     picture(page, "call-busy")
@@ -194,12 +216,7 @@ def test_a_call_in_work_can_be_watched_and_cancelled(page: webdriver.Chrome, ser
     assert page.find_element(By.ID, "call-send").is_enabled()
     assert not page.find_element(By.ID, "call-busy").is_displayed()
     assert not page.find_element(By.ID, "call-result").is_displayed()
-    deadline = time.monotonic() + 20
-    while (found := [job["status"] for job in jobs(served)]) != ["cancelled"]:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.2)
-    (name,) = [job["job_id"] for job in jobs(served)]
-    assert httpx.delete(f"{served.url}/analyze/{name}").status_code == 204
+    demand_cancelled(served)
 
 
 def test_a_refusal_and_a_failure_are_shown_in_words(page: webdriver.Chrome, call: Path, tmp_path: Path) -> None:

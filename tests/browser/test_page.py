@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,9 +12,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from lsgmer.encoders.weights import package_file
 from lsgmer.service.log_report import find
-from tests.browser.helpers import picture, shown_bars, visible, words_of
+from tests.browser.helpers import asked_hosts, picture, shown_bars, visible, words_of
 from tests.serving.test_service import WORDS, tone
+from tests.serving.test_transcripts import WORDS as SPOKEN
+from tests.serving.test_transcripts import installed
 from tests.support.server import Served
 
 
@@ -105,6 +107,17 @@ def test_contributions_and_warnings_are_shown(page: webdriver.Chrome, served: Se
     assert words_of(page, "contribution") == f"the words: {'−' if points < 0 else '+'}{abs(points):.1f} points"
 
 
+@installed
+def test_what_was_transcribed_is_shown(page: webdriver.Chrome, tmp_path: Path) -> None:
+    (tmp_path / "spoken.wav").write_bytes(package_file("package:moonshine_voice/assets/beckett.wav").read_bytes())
+    page.find_element(By.ID, "audio").send_keys(str(tmp_path / "spoken.wav"))
+    page.find_element(By.ID, "transcribe").click()
+    page.find_element(By.ID, "send").click()
+    visible(page, "emotion")
+    assert words_of(page, "transcript") == f"Transcribed by machine: {SPOKEN}"
+    assert words_of(page, "modalities") == "Estimated from the voice and the words."
+
+
 def test_feedback_is_in_the_log(page: webdriver.Chrome, served: Served) -> None:
     ask(page, WORDS)
     labels = Select(page.find_element(By.ID, "feedback-label"))
@@ -162,10 +175,7 @@ def test_a_recording_too_long_for_one_answer_can_be_taken_over_as_a_call(
 
 
 def test_the_page_asks_no_other_host_and_logs_no_error(page: webdriver.Chrome, served: Served) -> None:
-    asked = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    addresses = [m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"]
-    asked_hosts = {urlsplit(address).netloc for address in addresses if address.startswith(("http", "ws"))}
-    assert asked_hosts == {urlsplit(served.url).netloc}
+    assert asked_hosts(page) == {urlsplit(served.url).netloc}
     refused = ("/predict - ", "/analyze - ")  # requests that tests meant to be refused
     severe = [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
     assert not [message for message in severe if not any(path in message for path in refused)]

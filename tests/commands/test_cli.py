@@ -30,6 +30,7 @@ COMMANDS = (
         "promote",
         "audit",
         "predict",
+        "analyze",
         "doctor",
         "corpora",
         "import-meld",

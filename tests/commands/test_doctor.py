@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from lsgmer.commands import doctor
-from lsgmer.core.errors import ExitCode
+from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.sections import override, read_yaml
+from lsgmer.workspace import remote
 from tests.flows.fake_pipeline import PROJECT
 
 
@@ -49,6 +50,22 @@ def test_an_absent_extra_is_broken_only_where_params_use_it(tmp_path: Path, monk
     assert (unused.health, used.health) == ("note", "broken")
     assert used.detail.startswith("onnxruntime not installed; ")
     assert used.detail.endswith("pip install 'lsgmer[moonshine]'")
+
+
+def test_credentials_in_the_settings_of_a_remote_are_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "dvc.yaml").touch()
+    config, here = tmp_path / ".dvc/config.local", Workspace(tmp_path)
+    config.write_text("[core]\n    remote = a\n['remote \"a\"']\n    url = s3://b/c\n")
+    (finding,) = doctor.data_versions(here)
+    assert (finding.health, finding.detail) == ("ok", "a: s3://b/c")
+    monkeypatch.setattr(remote, "find_spec", lambda _: None)
+    (finding,) = doctor.data_versions(here)
+    assert (finding.health, "needs dvc-s3: pip install 'lsgmer[s3]'" in finding.detail) == ("broken", True)
+    for line in ("secret_access_key = x", "endpointurl = https://ford:x@host"):
+        config.write_text(f"[core]\n    remote = a\n['remote \"a\"']\n    url = s3://b/c\n    {line}\n")
+        with pytest.raises(LsgmerError, match=f"config.local: remote a: {line.partition(' ')[0]}: no credentials"):
+            list(doctor.data_versions(here))
 
 
 def test_pins_follow_the_markers_of_this_python() -> None:

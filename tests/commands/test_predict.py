@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsgmer.commands.predict import before
-from lsgmer.commands.queries import Query
+from lsgmer.commands.queries import Query, before
 
 ROWS = st.lists(
     st.tuples(st.sampled_from(["a", "b", None]), st.none() | st.integers(0, 5), st.sampled_from(["ann", "bob"])),

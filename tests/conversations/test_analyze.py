@@ -17,6 +17,7 @@ from lsgmer.conversations.turns import Names
 from lsgmer.core.errors import LsgmerError
 from lsgmer.inference.predictor import Input, Predictor
 from lsgmer.speech.silero import Silero
+from lsgmer.speech.transcript import Transcript
 from lsgmer.turns.turn import Turn
 from tests.support.builders import build_world, extract, random_model
 from tests.support.calls import RATE, make_call, recordings
@@ -154,6 +155,9 @@ def test_nonsense_and_what_is_too_long_are_named(analyzer: Analyzer, tmp_path: P
     soundfile.write(tmp_path / "long.wav", np.zeros((20 * RATE, 1), np.float32), RATE)
     with pytest.raises(LsgmerError, match="longer than"):
         analyzer.analyze(tmp_path / "long.wav", Request(most_s=10.0), tmp_path)
+    soundfile.write(tmp_path / "many.wav", np.zeros((100, 9), np.float32), RATE)
+    with pytest.raises(LsgmerError, match="9 channels"):
+        analyzer.analyze(tmp_path / "many.wav", Request(), tmp_path)
     with pytest.raises(LsgmerError, match="furious"):
         analyzer.analyze(tmp_path / "long.wav", Request(negative=("furious",)), tmp_path)
     with pytest.raises(LsgmerError, match="no transcriber"):
@@ -190,3 +194,26 @@ def test_a_recording_is_read_in_pieces(call: tuple[Path, list[Turn]], tmp_path: 
     wave = recording.cut(call[1][0].start_s, call[1][0].end_s, 0)
     assert isinstance(wave, Waveform)
     assert np.array_equal(wave.samples, decode(recordings(8)[0]).samples)
+
+
+class Writer:
+    """Believes what it hears in every `every`-th turn."""
+
+    def __init__(self, every: int) -> None:
+        self.every, self.count = every, 0
+
+    def transcribe(self, wave: Waveform) -> Transcript:
+        self.count += 1
+        if self.count % self.every:
+            return Transcript(text="", reason="not sure", mean_log_probability=-1.0)
+        return Transcript(text="some words", mean_log_probability=-0.1)
+
+
+@pytest.mark.parametrize(("every", "words"), [(1, 8), (2, 4), (5, 0)])
+def test_a_few_sure_words_in_a_foreign_call_are_left_out(
+    every: int, words: int, analyzer: Analyzer, call: tuple[Path, list[Turn]], tmp_path: Path
+) -> None:
+    writer = Analyzer(analyzer.estimator, transcriber=Writer(every))  # type: ignore[arg-type]
+    found = writer.analyze(call[0], Request(transcribe=True), tmp_path).timeline
+    assert sum(bool(turn.text) for turn in found) == sum(turn.automatic for turn in found) == words
+    assert all(turn.text or any("transcript:" in warning for warning in turn.warnings) for turn in found)

@@ -66,7 +66,7 @@ def environments() -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize("name", environments())
 def test_every_setting_is_one_that_the_service_takes(name: str) -> None:
     settings = read_settings(environments()[name])
-    assert (settings.log, settings.keys) == (LOG, KEYS)
+    assert (settings.log, settings.keys, settings.jobs) == (LOG, KEYS, LOG.parent / "jobs")
     if name != "Dockerfile":  # with less memory than the defaults may take
         assert settings.max_channels * settings.max_sample_rate <= 2 * 48_000
 
@@ -159,9 +159,11 @@ def test_nginx_passes_on_what_the_guard_reads_and_no_more_than_it_takes() -> Non
     assert "proxy_set_header Host $http_host;" in text
     assert "proxy_set_header X-Forwarded-For $remote_addr;" in text
     assert f"client_max_body_size {ServiceSettings().max_upload_mib:g}m;" in text
-    wait = re.search(r"proxy_read_timeout (\d+)s;", text)
-    assert wait
-    assert int(wait[1]) > ServiceSettings().answer_s
+    assert f"client_max_body_size {ServiceSettings().max_call_mib:g}m;" in text
+    usual, call, live = map(int, re.findall(r"proxy_read_timeout (\d+)s;", text))
+    assert usual > ServiceSettings().answer_s
+    assert call > ServiceSettings().call_upload_s
+    assert live > ServiceSettings().live_idle_s
     assert f"proxy_pass http://127.0.0.1:{PORT};" in text
 
 

@@ -60,6 +60,28 @@ def test_alone_equals_in_a_batch_bit_by_bit(hubert: Path, lengths: list[int]) ->
         assert frames.shape == (max(1, (len(wave.samples) - 205) // 320 + 1), 16)
 
 
+@pytest.mark.parametrize("stable", [False, True])
+@pytest.mark.parametrize("kind", list(SPEECH))
+@pytest.mark.parametrize("layers", [None, (1, 3)])
+def test_together_is_alone_to_a_hundred_thousandth(
+    tmp_path: Path, kind: str, stable: bool, layers: tuple[int, ...] | None
+) -> None:
+    params = AudioEncoderParams(kind="transformers", source=str(save_speech(tmp_path, kind, stable)), layers=layers)
+    encoder = build_audio(params, Path())
+    for lengths in ([6000, 200, 9100, 1, 6000], [5000, 5000], [321]):
+        waves = [noise(n, seed) for seed, n in enumerate(lengths)]
+        for one, other in zip(encoder.encode(waves), encoder.encode_together(waves), strict=True):
+            np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+def test_an_architecture_that_may_not_mask_is_read_one_at_a_time(hubert: Path, monkeypatch) -> None:
+    monkeypatch.setattr("lsgmer.encoders.speech_transformer.MASKED", ())
+    encoder, waves = build(hubert), [noise(6000), noise(2000, 1)]
+    assert not encoder.padded
+    for one, other in zip(encoder.encode(waves), encoder.encode_together(waves), strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_normalisation_is_the_extractors_choice(tmp_path: Path) -> None:
     normalising, plain = save_speech(tmp_path / "a"), save_speech(tmp_path / "b", do_normalize=False)
     quiet, loud = noise(4000, level=0.05), noise(4000, level=0.5)

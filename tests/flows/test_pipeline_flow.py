@@ -67,7 +67,7 @@ def test_command_with_nothing_to_do_says_so_without_prefect(done: Path) -> None:
 def test_model_that_does_not_pass_is_not_packaged(done: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = champions.read(Workspace(done))
     (done / "verdict.txt").write_text("HOLD")
-    state = pipeline(str(done), "rejected", return_state=True)
+    state = pipeline(str(done), run="rejected", return_state=True)
     assert (state.type, state.name) == ("COMPLETED", "Rejected")
     assert "HOLD" in str(state.message)
     assert "floor: 0.8 against 0.9" in str(state.message)

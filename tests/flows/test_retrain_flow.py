@@ -167,11 +167,15 @@ def test_only_outside_errors_are_tried_again() -> None:
         assert is_outside(None, None, Ended()) is again  # type: ignore[arg-type]
 
 
-def test_work_pool_deployment_names_a_real_flow() -> None:
+def test_both_work_pools_deploy_the_same_flow_and_one_of_them_on_a_schedule() -> None:
     from ruamel.yaml import YAML
 
-    (deployment,) = YAML(typ="safe").load(PROJECT / "prefect.yaml")["deployments"]
-    path, _, name = deployment["entrypoint"].partition(":")
-    assert (PROJECT / path).is_file()
-    assert name == retrain.name
-    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    deployments = YAML(typ="safe").load(PROJECT / "prefect.yaml")["deployments"]
+    assert [deployment["work_pool"]["name"] for deployment in deployments] == ["lsgmer", "lsgmer-gpu"]
+    assert [schedule["active"] for deployment in deployments for schedule in deployment["schedules"]] == [True, False]
+    for deployment in deployments:
+        path, _, name = deployment["entrypoint"].partition(":")
+        assert (PROJECT / path).is_file()
+        assert name == retrain.name
+        assert set(deployment["parameters"]) <= set(retrain.parameters.properties)
+        assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}

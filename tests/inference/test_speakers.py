@@ -44,6 +44,15 @@ def test_the_same_utterance_counts_once():
     assert levels.of("a")[0].mean == pytest.approx(np.concatenate([frames(1), frames(2)]).mean(0), abs=1e-6)
 
 
+def test_the_same_recording_counts_once_also_when_others_were_encoded_beside_it():
+    levels, samples = SpeakerLevels(3, 60, enough=1), frames(7)[:, 0]
+    levels.add("a", frames(1), samples)
+    levels.add("a", frames(1) * np.float32(1 + 1e-6), samples)
+    assert levels.of("a")[1] == 1
+    levels.add("a", frames(1), samples[1:])
+    assert levels.of("a")[1] == 2
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 50)), max_size=40), st.integers(0, 3))
 def test_no_more_speakers_are_kept_than_allowed_the_latest_of_them(calls, most):
     levels = SpeakerLevels(most, 60, enough=1)

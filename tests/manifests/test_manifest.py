@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from lsgmer.audio import AudioFacts
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace
-from lsgmer.core.records import Label, Labels
+from lsgmer.core.records import Label, Labels, digest
 from lsgmer.manifests.manifest import Manifest, load_rejected
 from lsgmer.manifests.parquet import read_utterances
 from lsgmer.manifests.utterance import Note, RejectedRow, Utterance, is_left_out

@@ -6,6 +6,8 @@ import csv
 import gzip
 import json
 import shutil
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,20 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from lsgmer.commands.predict import answers
-from lsgmer.commands.queries import TableSource, read_table
+from lsgmer.commands.predict import answers, as_csv, as_table
+from lsgmer.commands.queries import Query, TableSource, read_table
 from lsgmer.core.paths import Workspace
 from lsgmer.corpora.readers import read_corpus
 from lsgmer.corpora.tabular import read_rows
+from lsgmer.encoders.moonshine import NEEDS
+from lsgmer.encoders.weights import package_file
 from lsgmer.manifests.manifest import Manifest
 from tests.corpora.test_table import params
 
 pytestmark = pytest.mark.timeout(400)
+installed = pytest.mark.skipif(
+    any(find_spec(name) is None for name in NEEDS), reason="the extra `moonshine` is not installed: no wheel here"
+)
 FIELDS = ("id", "audio", "text", "emotion", "speaker")
 RECORDING = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 LABELS = tuple({"name": name, "description": name} for name in ("angry", "happy", "neutral", "sad"))
@@ -108,3 +115,20 @@ def test_every_format_gets_the_same_answers(golden, corpus):
     probabilities = np.array([list(row["probabilities"].values()) for row in found]).reshape(len(queries), 20, 4)
     for name, same in zip(queries, probabilities, strict=True):  # batches differ, and with them the last digits
         np.testing.assert_allclose(same, probabilities[0], atol=1e-6, err_msg=name)
+
+
+@installed
+def test_missing_words_are_transcribed_where_asked_and_marked(golden, capsys):
+    workspace = Workspace(golden[0].root)
+    spoken = Query("spoken", package_file("package:moonshine_voice/assets/beckett.wav"), None)
+    queries = [spoken, replace(spoken, name="given", text="No matter."), Query("words", None, "Try again.")]
+    heard, given, words = answers(workspace, queries, "moonshine")
+    assert heard["transcript"]["text"].startswith("Ever tried, ever failed")
+    assert (given["transcript"], words["transcript"]) == (None, None)
+    same = next(iter(answers(workspace, [replace(spoken, text=heard["transcript"]["text"])])))
+    assert heard["probabilities"] == pytest.approx(same["probabilities"], abs=1e-6)
+    (unasked,) = answers(workspace, [spoken])
+    assert (unasked["transcript"], unasked["modalities"]) == (None, ["audio"])
+    assert "audio+text (automatic)" in as_table([heard])
+    assert "transcript" in as_csv([heard]).splitlines()[0]
+    assert "transcript" not in as_csv([unasked]).splitlines()[0]

@@ -1,6 +1,8 @@
-"""A service that abstains gives no emotion below the card's threshold, and all the rest."""
+"""A service that abstains gives no emotion below the card's threshold; every answer is logged, refusals too."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -8,10 +10,11 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.inference.predictor import Predictor
 from lsgmer.inference.speakers import SpeakerLevels
 from lsgmer.model.train_card import Abstention
+from lsgmer.service.log_report import find
 from lsgmer.service.settings import ServiceSettings
 from serving.answers import Answers
 from serving.form import Fields
-from serving.guard import Asked
+from serving.guard import Asked, Refusal
 from tests.support.server import Served
 
 
@@ -30,6 +33,20 @@ async def test_it_abstains_when_told_to(served: Served, abstain: bool, threshold
     assert answer["abstained"] == (not gives)
     assert (answer["emotion"] is None) == (not gives)
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+@pytest.mark.anyio
+async def test_what_is_refused_for_lack_of_room_is_logged(served: Served, tmp_path: Path, stopping: bool) -> None:
+    predictor = Predictor.load(served.source / "model", "offline", device="cpu")
+    answers = Answers(predictor, SpeakerLevels(0, 1.0), ServiceSettings(log=tmp_path / "log", max_waiting=1))
+    if stopping:
+        answers._batches.close()
+    with pytest.raises(Refusal, match="stopping" if stopping else "max_waiting"):
+        await answers.answer([Fields(text="hello there"), Fields(text="see you")], Asked("a"), "/predict_batch")
+    answers.close()
+    (line,) = find(tmp_path / "log", "a/1")
+    assert (line.content["status"], line.content["output"]) == (503, None)
 
 
 def test_it_does_not_start_where_the_card_names_no_threshold(served: Served) -> None:

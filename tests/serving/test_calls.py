@@ -14,6 +14,7 @@ import pytest
 from lsgmer.conversations.records import Analysis
 from lsgmer.core.paths import Workspace
 from lsgmer.registry.model_card import PackageRecord
+from lsgmer.service.keys import add
 from lsgmer.service.log_report import verify
 from lsgmer.turns.turn import Turn
 from tests.support.calls import make_call, recordings
@@ -97,13 +98,13 @@ def test_given_turns_are_taken_as_they_are(served: Served, call: tuple[Path, lis
     [
         ({"turns": "[]"}, 400, "no turn"),
         ({"turns": "{"}, 400, "turns: JSON"),
+        ({"turns": "[" * 100_000}, 400, "turns: JSON"),
         ({"turns": '[{"start_s": 3, "end_s": 1, "speaker": "a"}]'}, 400, "not after"),
         ({"turns": "x", "turns_format": "docx"}, 400, "rttm"),
         ({"speakers": "agent"}, 400, "JSON list"),
         ({"speakers": '["a", "a"]'}, 400, "same name"),
         ({"negative": '["furious"]'}, 400, "furious"),
         ({"transcribe": "perhaps"}, 400, "true or false"),
-        ({"transcribe": "true"}, 409, "writes no words"),
         ({"sound": "x"}, 400, "unknown field"),
     ],
 )
@@ -171,6 +172,7 @@ def test_a_killed_service_resumes_the_job(
 
 def test_only_so_many_wait(packaged: tuple[Workspace, PackageRecord], tmp_path: Path, long_call: Path) -> None:
     with serve(*packaged, tmp_path, LSGMER_SERVICE_MAX_JOBS="1", LSGMER_SERVICE_MAX_CALL_MIB="40") as served:
+        assert start(served, long_call, transcribe="true").status_code == 409, "it writes no words"
         name = start(served, long_call).json()["job_id"]
         refused = start(served, long_call)
         assert refused.status_code == 503
@@ -180,3 +182,24 @@ def test_only_so_many_wait(packaged: tuple[Workspace, PackageRecord], tmp_path: 
         (tmp_path / "big.wav").write_bytes(bytes(41 * 2**20))
         assert start(served, tmp_path / "big.wav").status_code == 413
     assert [path.name for path in (tmp_path / "jobs").iterdir() if path.is_dir()] == [name]
+
+
+def test_a_job_belongs_to_the_key_that_asked(
+    packaged: tuple[Workspace, PackageRecord], tmp_path: Path, call: tuple[Path, list[Turn]]
+) -> None:
+    keys = {name: {"X-API-Key": add(tmp_path / "keys.json", name)} for name in ("mine", "other")}
+    with serve(*packaged, tmp_path, LSGMER_SERVICE_KEYS=str(tmp_path / "keys.json")) as served:
+        with call[0].open("rb") as file:
+            begun = httpx.post(f"{served.url}/analyze", files={"audio": file}, headers=keys["mine"], trust_env=False)
+        address = f"{served.url}{begun.headers['location']}"
+        for name, status_code in (("mine", 200), ("other", 404)):
+            assert httpx.get(address, headers=keys[name], trust_env=False).status_code == status_code
+        assert httpx.delete(address, headers=keys["other"], trust_env=False).status_code == 404
+        assert httpx.get(address, trust_env=False).status_code == 401
+        listed = [
+            httpx.get(f"{served.url}/analyze", headers=keys[name], trust_env=False).json()["jobs"] for name in keys
+        ]
+        assert [len(jobs) for jobs in listed] == [1, 0]
+        assert wait_for(
+            lambda: httpx.get(address, headers=keys["mine"], trust_env=False).json()["status"] == "done", 60
+        )

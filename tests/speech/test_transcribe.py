@@ -122,7 +122,7 @@ def test_long_speech_is_read_in_pieces_that_do_not_loop(transcriber: Transcriber
 def test_polish_has_no_english_words(transcriber: Transcriber) -> None:
     if not NEMO.is_dir():
         pytest.skip("needs ../shared/data/nemo")
-    for path in sorted(NEMO.rglob("*.flac"))[::12]:
+    for path in sorted(NEMO.rglob("*.flac"))[::24]:
         found = transcriber.transcribe(decode(path))
         assert found.text == "", path.name
         assert found.reason

