@@ -98,7 +98,12 @@ def _cell(cost: Row | None) -> str:
 
 
 def slope(found: Mapping[int, Mapping[str, Row]], stage: str, what: str) -> tuple[float, float, list[int]] | None:
-    """Return (per utterance, fixed, sizes) of `what` by the two largest sizes at which `stage` was measured."""
+    """Return (per utterance, fixed, sizes) of `what` by the two largest sizes at which `stage` was measured.
+
+    DVC's part is that of whole pipelines only.
+    """
+    if stage == "DVC":
+        found = {size: stages for size, stages in found.items() if "package" in stages}
     sizes = sorted(size for size, stages in found.items() if stages.get(stage, {}).get(what) is not None)[-2:]
     if len(sizes) < 2:
         return None
@@ -127,7 +132,7 @@ def plan_table(results: Sequence[Row]) -> str:
             rows.append((stage, "not measured", "", "", ""))
             continue
         hours = f"{max(cpu[0], 0) * PLANNED / 3600:.1f} h"
-        gib = [f"{max(each[0], 0) * PLANNED / 1024:.0f} GiB" if each else "not measured" for each in (memory, disk)]
+        gib = [f"{max(each[0], 0) * PLANNED / 1024:.1f} GiB" if each else "not measured" for each in (memory, disk)]
         rows.append((stage, hours, *gib, f"slope from {' to '.join(f'{size:,}' for size in cpu[2])}"))
     return markdown_table(("stage", "CPU time", "peak memory, as it is", "its outputs on disk", "measured"), rows)
 

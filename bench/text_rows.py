@@ -1,62 +1,37 @@
-"""Row `text`: MiniLM on texts of MELD's lengths, as the features stage encodes them, against one text at a time."""
+"""Row `text`: MiniLM on MELD's words, as the features stage encodes them, against one text at a time.
+
+Both sides are bench.extraction's, which also compares larger encoders and several cores.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import torch
-from transformers import AutoModel, AutoTokenizer
+from bench import extraction
+from bench.paired import NotMeasured, Pair, Sample
 
-from bench.loso import sentences
-from bench.paired import NotMeasured, Pair
-from lsgmer.encoders.build import build_text
-from lsgmer.encoders.weights import find_files
-from lsgmer.features.batch import length_buckets
-from lsgmer.params import load_params
-
-ROOT = Path(__file__).parents[1]
-MELD = ROOT.parent / "shared" / "data" / "meld" / "dev_sent_emo.csv"
-COUNT = 400
+COUNT = 500
 
 
 def pairs() -> list[Pair]:
-    """Return the row; its texts are MELD's own where the corpus is there, else generated."""
-    params = load_params(ROOT / "params.yaml", ["runtime.device=cpu"])
-    torch.set_num_threads(params.runtime.threads)
-    encoder = build_text(params.features.text, ROOT)
-    if encoder is None:
-        raise NotMeasured("features.text.kind is none in params.yaml; set it to transformers")
-    random = np.random.default_rng(0)
-    if MELD.is_file():
-        texts = list(random.choice(pd.read_csv(MELD)["Utterance"].astype(str).to_numpy(), COUNT, replace=False))
-    else:
-        texts = sentences(COUNT, None, random)
-    given = params.features.text
-    folder = find_files(given.source, given.revision, given.sha256, ROOT).folder
-    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    buckets = length_buckets([len(text) for text in texts], params.features.batch_size)
-
-    def ours() -> None:
-        for rows in buckets:
-            encoder.encode([texts[row] for row in rows])
-
-    def control() -> None:
-        with torch.inference_mode():
-            for text in texts:
-                inputs = tokenizer(text, truncation=True, max_length=given.max_tokens, return_tensors="pt")
-                model(**inputs).last_hidden_state[0].numpy()
-
-    source = "MELD's dev part" if MELD.is_file() else "1 to 22 generated words"
+    """Return the row; each side runs in a process of its own, whose imports do not count."""
+    if not extraction.MELD.is_file():
+        raise NotMeasured(f"needs {extraction.MELD}; `python -m bench.extraction` says what for")
+    folder = tempfile.TemporaryDirectory(prefix="lsgmer-bench-")
+    root = Path(folder.name)
+    extraction.make(root, extraction.meld(COUNT), ["features.audio={kind: none}"], False)
+    extraction.timed(root, ["facts"], 1, 1)
     return [
         Pair(
             "text",
-            f"MiniLM, {COUNT} texts ({source}): the features stage's encoder, in its batches",
-            "transformers, one text at a time",
-            ours,
-            control,
+            f"the features stage on {COUNT} texts of MELD with MiniLM, one core",
+            "transformers, one text at a time (bench.extraction)",
+            lambda: Sample(*extraction.timed(root, ["extraction"], 1, 1)),
+            lambda: Sample(*extraction.timed(root, ["plain"], 1, 1)),
             COUNT,
             "text",
+            warm_up=False,
+            holds=folder,
         )
     ]
