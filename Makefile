@@ -36,7 +36,7 @@ bench: $(READY) ## paired benchmarks into docs/performance.md (ARGS="text help" 
 
 lock: $(READY) ## rebuild requirements.lock from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--group dev --extra moonshine --extra s3 pyproject.toml -o requirements.lock
+		--group dev --extra moonshine --extra s3 --extra cluster pyproject.toml -o requirements.lock
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10

@@ -162,9 +162,10 @@ class Helpers:
             )
             process.start()
             self._processes.append(process)
-        print(f"features: {1 + len(self._processes)} processes encode", flush=True)
-        if not self._processes:
-            self._most = 0
+        if self._processes:
+            print(f"features: {1 + len(self._processes)} processes encode", flush=True)
+        else:
+            self._most = 0  # no memory for another one
 
     def _working(self) -> bool:
         """Return whether helpers still work and none has failed."""
