@@ -8,7 +8,7 @@ ARGS ?=
 TOO_OLD := import platform as p; v = lambda text: [int(n) for n in text.split(".")[:2] if n]; \
 	print(int(v(p.libc_ver()[1]) < [2, 34] if p.system() == "Linux" else p.system() == "Darwin" and v(p.mac_ver()[0]) < [15]))
 
-.PHONY: run test test-all check serve repro lock help
+.PHONY: run test test-all check serve repro bench lock help
 
 run: $(READY) ## the whole pipeline: data to a packaged, audited model (ARGS="--set train.epochs=3")
 	@lsgmer run $(ARGS)
@@ -31,9 +31,12 @@ serve: $(READY) ## serve the champion on localhost:3000
 repro: $(READY) ## the same pipeline through DVC alone, without Prefect
 	@dvc repro $(ARGS)
 
+bench: $(READY) ## paired benchmarks into docs/performance.md (ARGS="text help" for some of them)
+	@python -m bench $(ARGS)
+
 lock: $(READY) ## rebuild requirements.lock from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--group dev --extra moonshine --extra s3 pyproject.toml -o requirements.lock
+		--group dev --extra moonshine --extra s3 --extra cluster pyproject.toml -o requirements.lock
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,6 +27,7 @@ from flows import stage_process
 from flows.console import Console
 from flows.pull import fetch_absent, fetch_outputs
 from flows.watch import watch_parent
+from lsgmer.core.costs import RUN, age_s, tree_cpu_s
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.process import apply_environment, interrupt_on_signals
@@ -32,7 +35,7 @@ from lsgmer.core.progress import PROGRESS
 from lsgmer.features.links import refresh_links
 from lsgmer.registry import champions
 from lsgmer.registry.promotion import packaged_tag, read_gate, read_metrics, to_promote, verdict_code
-from lsgmer.workspace import dvc, outcome
+from lsgmer.workspace import costs, dvc, outcome
 from lsgmer.workspace.lock import exclusive
 
 PULL = "--pull"
@@ -79,35 +82,58 @@ def publish(root: str) -> None:
 
 
 @flow(name="pipeline")
-def pipeline(root: str = ".", pull: bool = False) -> State[Any]:
+def pipeline(root: str = ".", pull: bool = False, run: str | None = None) -> State[Any]:
     """Bring `root` up to date. Ends Completed, Completed "Rejected", Completed "Unchanged", Cancelled or Failed.
 
-    With `pull`, outputs that dvc.lock records come from the remote rather than from running their stages.
+    With `pull`, outputs that dvc.lock records come from the remote rather than from running their stages. `run` names
+    the run in the records of what it costs.
     """
     workspace = Workspace(Path(root).resolve())
     with exclusive(workspace, "pipeline"):
         try:
-            return walk(workspace, pull)
+            return walk(workspace, pull, run or new_run())
         except KeyboardInterrupt:
             return Cancelled(message=INTERRUPTED)
 
 
-def walk(workspace: Workspace, pull: bool = False) -> State[Any]:
+def new_run() -> str:
+    """Return a name for a run: its start and its process."""
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
+
+
+def walk(workspace: Workspace, pull: bool, run: str) -> State[Any]:
     """Run what is out of date, in order; stop before packaging unless the gate passed; promote last."""
-    root = str(workspace.root)
+    began, used = time.monotonic(), tree_cpu_s()
+    os.environ[RUN] = run  # the stages read it
     dvc.check_workspace(workspace.root)
-    fetch_absent(root)
+    fetch_absent(str(workspace.root))
     if pull:
-        fetch_outputs(root)
+        fetch_outputs(str(workspace.root))
     refresh_links(workspace)
     plan, todo = dvc.survey(workspace.root)
+    skipped = {name: costs.UNCHANGED for name in plan.order if name not in todo}
+    try:
+        changed = _run_stages(workspace, plan, todo, skipped)
+    finally:
+        whole = time.monotonic() - began, tree_cpu_s() - used
+        costs.write(workspace, costs.gather(workspace, run, plan.order, skipped, *whole))
+    return _conclude(workspace, changed)
+
+
+def _run_stages(workspace: Workspace, plan: dvc.StageGraph, todo: Sequence[str], skipped: dict[str, str]) -> bool:
+    """Run the stages `todo`; return whether DVC did anything. Adds to `skipped` those that did not run, and why."""
     packaging = plan.after({dvc.PACKAGE})
     changed = False
     for name in todo:
         if name in packaging and verdict_code(workspace):
+            skipped[name] = costs.REJECTED
             continue
-        changed |= stage.with_options(name=name)(name, f"{plan.order.index(name) + 1}/{len(plan.order)}", root)
-    return _conclude(workspace, changed)
+        skipped[name] = costs.UNRECORDED  # unless it gets to the end of it
+        place = f"{plan.order.index(name) + 1}/{len(plan.order)}"
+        did = stage.with_options(name=name)(name, place, str(workspace.root))
+        skipped[name] = costs.RESTORED if did else costs.UNCHANGED  # unless the ledger has its cost
+        changed |= did
+    return changed
 
 
 def _conclude(workspace: Workspace, changed: bool) -> State[Any]:
@@ -158,22 +184,22 @@ def main() -> int:
     apply_environment()
     quiet()
     interrupt_on_signals()
-    workspace = Workspace.here()
+    workspace, run = Workspace.here(), new_run()
     try:
         with exclusive(workspace, "lsgmer run"):
             watch_parent()
-            state = pipeline(pull=PULL in sys.argv[1:], return_state=True)
+            state = pipeline(pull=PULL in sys.argv[1:], run=run, return_state=True)
     except KeyboardInterrupt:
         print(f"lsgmer run: {INTERRUPTED}", file=sys.stderr)
         return 130
     except LsgmerError as error:
         print(f"lsgmer run: error: {error}", file=sys.stderr)
         return error.exit_code
-    return report(state, workspace)
+    return report(state, workspace, run)
 
 
-def report(state: State[Any], workspace: Workspace) -> int:
-    """Print how a run ended and the summary; return its exit code."""
+def report(state: State[Any], workspace: Workspace, run: str = "") -> int:
+    """Print how a run ended, what the run named `run` cost, and the summary; return its exit code."""
     if state.is_cancelled():
         print(f"lsgmer run: {state.message}", file=sys.stderr)
         return 130
@@ -184,6 +210,10 @@ def report(state: State[Any], workspace: Workspace) -> int:
         told = error.reason if isinstance(error, stage_process.StageFailed) and error.shown else error
         print(f"\nlsgmer run: error: {told if isinstance(error, Exception) else state.message}", file=sys.stderr)
         return error.exit_code if isinstance(error, LsgmerError) else ExitCode.ERROR
+    found = costs.read(workspace, run)
+    if found is not None:
+        # What is printed counts Prefect's start as well: this process is the run's own.
+        print("\n" + costs.table(found.model_copy(update={"wall_s": age_s(), "cpu_s": tree_cpu_s()})))
     print(f"\n{outcome.render(workspace)}")
     return ExitCode.REJECTED if state.name == "Rejected" else ExitCode.DONE
 

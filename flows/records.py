@@ -15,7 +15,7 @@ from lsgmer.core.records import Record
 from lsgmer.core.source import SourceState, source_state
 from lsgmer.registry import champions
 from lsgmer.registry.promotion import packaged_tag, read_gate, read_metrics, verdict_code
-from lsgmer.workspace import outcome
+from lsgmer.workspace import costs, outcome
 
 WEBHOOK_TIMEOUT_S = 10.0
 FINISHED = ("Completed", "Rejected", "Unchanged")  # only then do metrics and verdict belong to this run
@@ -43,7 +43,7 @@ def now() -> datetime:
 def write(
     workspace: Workspace, run_id: str, started: datetime, state: str, message: str, updated: list[str]
 ) -> RunRecord:
-    """Write runs/ID/: run.json, report.md, dvc.lock, params.yaml, and the finished run's metrics and verdict."""
+    """Write runs/ID/: run.json, report.md, dvc.lock, params.yaml, costs.json, a finished run's metrics and verdict."""
     champion = champions.read(workspace)
     finished = state in FINISHED
     record = RunRecord(
@@ -64,10 +64,13 @@ def write(
         papers += [workspace.data("evaluate") / "metrics.json", workspace.data("gate") / "gate.json"]
     if record.bento:
         papers.append(workspace.data("package") / "package.json")
+    spent = costs.read(workspace, run_id)
+    if spent is not None:
+        write_atomically(folder / costs.NAME, spent.to_json())
     for paper in papers:
         if paper.is_file():
             shutil.copyfile(paper, folder / paper.name)
-    write_atomically(folder / "report.md", _report(workspace, record))
+    write_atomically(folder / "report.md", _report(workspace, record, spent))
     write_atomically(folder / "run.json", record.to_json())
     return record
 
@@ -91,9 +94,10 @@ def call_webhook(url: str, record: RunRecord) -> bool:
     return True
 
 
-def _report(workspace: Workspace, record: RunRecord) -> str:
+def _report(workspace: Workspace, record: RunRecord, spent: costs.RunCosts | None) -> str:
     lines = [f"# Run {record.id}: {record.state}", "", record.message, ""]
     lines += [f"{record.started} to {record.ended}; champion after it: {record.champion or 'none'}", ""]
+    lines += [costs.markdown(spent), ""] if spent is not None else []
     metrics, gate = read_metrics(workspace), read_gate(workspace)
     if record.state in FINISHED and metrics is not None and gate is not None:
         lines += [outcome.metrics_markdown(metrics), "", f"Gate: {gate.verdict}", ""]

@@ -36,7 +36,7 @@ def retrain(root: str = ".", webhook: str | None = None, pull: bool = False) -> 
     updated: list[str] = []
     try:
         with exclusive(workspace, "scheduled run"):
-            state = _attempt(workspace, updated, pull)
+            state = _attempt(workspace, updated, pull, run_id)
             record = records.write(workspace, run_id, started, str(state.name), str(state.message or ""), updated)
     except Busy as busy:
         state = Cancelled(name="Refused", message=str(busy))
@@ -49,13 +49,13 @@ def retrain(root: str = ".", webhook: str | None = None, pull: bool = False) -> 
     return state
 
 
-def _attempt(workspace: Workspace, updated: list[str], pull: bool) -> State[Any]:
+def _attempt(workspace: Workspace, updated: list[str], pull: bool, run_id: str) -> State[Any]:
     """Pull new data and run the pipeline as a subflow; return the state to end in."""
     try:
         updated += update_imports(str(workspace.root))
     except LsgmerError as error:
         return Failed(message=str(error))
-    state: State[Any] = pipeline(str(workspace.root), pull, return_state=True)
+    state: State[Any] = pipeline(str(workspace.root), pull, run_id, return_state=True)
     if state.is_failed() or state.is_crashed():
         reason = state.result(raise_on_failure=False)
         if isinstance(reason, Exception) and not isinstance(reason, LsgmerError):

@@ -11,7 +11,8 @@ from pydantic import (
     model_validator,
 )
 
-from lsgmer.core.sections import RuntimeParams, Sections, merge_layers, override, parse, read_yaml
+from lsgmer.core.cluster import Runtime
+from lsgmer.core.sections import Sections, merge_layers, override, parse, read_yaml
 from lsgmer.corpora.params import CorpusParams, SampleParams, demand_split_fits
 from lsgmer.encoders.params import FeaturesParams
 from lsgmer.evaluation.params import EvaluateParams, GateParams
@@ -25,7 +26,7 @@ from lsgmer.validation.params import ValidateParams
 class Params(Sections):
     """All of params.yaml."""
 
-    runtime: RuntimeParams
+    runtime: Runtime
     corpus: CorpusParams
     sample: SampleParams
     manifest: ManifestParams

@@ -14,7 +14,8 @@ from lsgmer.corpora.readers import read_corpus
 from lsgmer.manifests.splits import assign_splits, demand_every_split
 from lsgmer.manifests.utterance import CorpusReading, RejectedRow, Utterance, is_left_out
 from lsgmer.params import Params, read_layers
-from lsgmer.validation.frame import audio_facts, text_damage
+from lsgmer.validation.facts import audio_facts
+from lsgmer.validation.frame import text_damage
 
 MOST_FILES = 2000  # whose audio is read; of more, every k-th
 SHOWN = 5

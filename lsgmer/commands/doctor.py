@@ -21,6 +21,7 @@ from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.process import ENVIRONMENT, apply_environment
 from lsgmer.core.source import source_state
+from lsgmer.core.workers import connected
 from lsgmer.params import load_params
 from lsgmer.registry import champions
 from lsgmer.workspace import dvc, remote
@@ -50,6 +51,7 @@ CHECKED = (
     "pydantic",
 )
 MOONSHINE = ("moonshine-voice", "onnxruntime")  # an optional extra
+DASK = ("distributed", "dask")  # another
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def examine(workspace: Workspace) -> list[Check]:
         compute,
         switches,
         prefect_server,
+        cluster,
         speech,
         disk,
         data_versions,
@@ -105,7 +108,7 @@ def versions(workspace: Workspace) -> Iterator[Check]:
         return
     pinned = pins(lock.read_text())
     wrong = []
-    for name in (*CHECKED, *(name for name in MOONSHINE if _installed(name))):
+    for name in (*CHECKED, *(name for name in (*MOONSHINE, *DASK) if _installed(name))):
         found, wanted = _installed(name), pinned.get(name)
         if found is None or (wanted and found.partition("+")[0] != wanted):
             wrong.append(f"{name} {found or 'absent'} (lock: {wanted or 'none'})")
@@ -161,6 +164,21 @@ def prefect_server(workspace: Workspace) -> Iterator[Check]:
     """Check that the Prefect server that the environment names answers; a run starts its own without one."""
     check_server()
     yield Check("prefect server", "ok", os.environ.get(API) or f"a temporary one per run ({API} is not set)")
+
+
+def cluster(workspace: Workspace) -> Iterator[Check]:
+    """Check that the cluster of params.yaml answers, and that its workers have this code and see this folder."""
+    params = load_params(workspace.params).runtime
+    with connected(params, workspace.scratch) as found:
+        if found is None:
+            yield Check("cluster", "ok", "runtime.cluster is none: everything runs on this machine")
+        else:
+            yield Check(
+                "cluster",
+                "ok",
+                f"{params.cluster} answers: {found.workers} workers with this code, libraries and folder, "
+                f"{found.slots} items at a time",
+            )
 
 
 def speech(workspace: Workspace) -> Iterator[Check]:

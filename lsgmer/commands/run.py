@@ -26,7 +26,7 @@ def run(params_file: Path | None, overrides: Sequence[str], folder: Path | None,
     check_free(workspace)
     refresh_links(workspace)
     if nothing_to_do(workspace):
-        print(f"everything is up to date\n\n{outcome.render(workspace)}")
+        print(f"everything is up to date: every stage is skipped\n\n{outcome.render(workspace)}")
         return verdict_code(workspace)
     check_server()
     print("starting (Prefect takes 10 seconds, half a minute the first time)", flush=True)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import torch
 
 CORES = "LSGMER_CORES"  # set where several stages run at once, so that each takes its share of the machine
+# The environment of one of several processes that run at once.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", CORES: "1"}
 
 
 def set_threads(count: int) -> None:

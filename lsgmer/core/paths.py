@@ -46,6 +46,11 @@ class Workspace:
         return self.state / "scratch"
 
     @property
+    def costs(self) -> Path:
+        """What each execution of a stage cost, one JSON line each."""
+        return self.state / "costs.jsonl"
+
+    @property
     def champion(self) -> Path:
         """The pointer to the model that is served."""
         return self.state / "champion.json"

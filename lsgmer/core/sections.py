@@ -28,6 +28,7 @@ from lsgmer.core.errors import ParamsError
 Share = Annotated[float, Field(ge=0, le=1)]
 T = TypeVar("T")
 PART = "part"
+UNWATCHED = "unwatched"  # marks a key that changes no result, such as where the work runs: DVC does not watch it
 AS_WRITTEN = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")  # tags of keys that are text, or no key at all
 CHOICE = "<"  # starts the tags of a choice between forms of one key; pydantic puts them into an error's location
 Part = Annotated[T, PART]
@@ -50,7 +51,8 @@ class Sections(Section):
         """Return what is read, as `params:` in dvc.yaml lists it: "section", or "section.key" for part of one."""
         found: list[str] = []
         for name, (kind, is_part) in cls._kinds().items():
-            found += [f"{name}.{info.alias or key}" for key, info in kind.model_fields.items()] if is_part else [name]
+            watched = [key for key, info in kind.model_fields.items() if UNWATCHED not in info.metadata]
+            found += [f"{name}.{kind.model_fields[key].alias or key}" for key in watched] if is_part else [name]
         return tuple(found)
 
     @classmethod
@@ -72,8 +74,15 @@ class Sections(Section):
         return cls.model_validate({info.alias or name: getattr(params, name) for name, info in fields})
 
     def sections(self, *names: str) -> dict[str, Any]:
-        """Return the named sections as plain JSON values, as a card stores them."""
-        return {name: self.model_dump(mode="json", by_alias=True)[name] for name in names}
+        """Return the named sections as plain JSON values, as a card stores them: without keys that change no result."""
+        values, kinds = self.model_dump(mode="json", by_alias=True), self._kinds()
+        unwatched = {
+            name: {info.alias or key for key, info in kinds[name][0].model_fields.items() if UNWATCHED in info.metadata}
+            for name in names
+        }
+        return {
+            name: {key: value for key, value in values[name].items() if key not in unwatched[name]} for name in names
+        }
 
     @classmethod
     def _kinds(cls) -> dict[str, tuple[type[Section], bool]]:

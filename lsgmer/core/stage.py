@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from lsgmer.core.costs import recorded
 from lsgmer.core.errors import ExitCode, LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.process import OWNER, apply_environment, end_tree, identity, is_alive, is_rank, unless_gone
@@ -41,16 +42,17 @@ def guarded(name: str, body: Callable[[Workspace], None]) -> None:
     """Run `body` in the current folder; if it fails, print why and exit with the error's code.
 
     Holds the stage's lock (ending an orphan that still holds it), also for the ranks that it starts, stops when
-    whoever started the stage is gone, and turns an LsgmerError or an OSError, such as a full disk, into a message and
-    an exit code.
+    whoever started the stage is gone, records what it cost (lsgmer/core/costs.py), and turns an LsgmerError or an
+    OSError, such as a full disk, into a message and an exit code.
     """
     apply_environment()
     workspace = Workspace.here()
     try:
-        # A rank's lock is held by the stage that started it.
+        # A rank's lock is held by the stage that started it, which also counts what its ranks cost.
         with nullcontext() if is_rank() else _stage_lock(workspace, name):
             _watch_owner()
-            body(workspace)
+            with nullcontext() if is_rank() else recorded(name, workspace):
+                body(workspace)
     except LsgmerError as error:
         print(f"{name}: error: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from lsgmer.core.device import set_threads
+from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import write_atomically
 from lsgmer.core.records import SPLITS, Record, Split, digest, read_record
 from lsgmer.core.sections import parse
@@ -25,7 +26,7 @@ from lsgmer.experiments.baselines import BaselineParams
 from lsgmer.experiments.folds import Fold, Unit, fold_of
 from lsgmer.experiments.plan import FOLDER, Cell, Plan, cell_content, cell_source, load_plan, source_content
 from lsgmer.experiments.resplit import few_per_class, join, speaker_normalised
-from lsgmer.features.store import FeatureSplit
+from lsgmer.features.store import STORE, FeatureSplit
 from lsgmer.model.logistic import Candidate
 
 Array = np.ndarray[Any, Any]
@@ -64,8 +65,11 @@ class CellCard(Record):
     settings_sha256: str
 
 
-def run(root: Path, cell: Cell) -> None:
-    """Train and measure `cell`, and write its results to experiments/data/cells/NAME. Raises LsgmerError."""
+def run(root: Path, cell: Cell, folder: Path | None = None) -> None:
+    """Train and measure `cell`, and write its results to `folder`, or experiments/data/cells/NAME.
+
+    Raises LsgmerError.
+    """
     plan, started = load_plan(root), time.monotonic()
     params, study, variant = cell_params(root, plan, cell), plan.studies[cell.study], plan.variants[cell.variant]
     set_threads(params.runtime.threads)
@@ -97,7 +101,7 @@ def run(root: Path, cell: Cell) -> None:
         feature_sha256=whole.sha256,
         settings_sha256=settings_sha256(root, plan, cell),
     )
-    write(cell_folder(root, cell), card, whole, fold, answers, variant.keep_fused)
+    write(folder or cell_folder(root, cell), card, whole, fold, answers, variant.keep_fused)
     shutil.rmtree(scratch, ignore_errors=True)
     seconds = root / FOLDER / ".lsgmer" / "seconds" / cell.name
     write_atomically(seconds, f"{time.monotonic() - started:.1f}\n")
@@ -116,11 +120,32 @@ def cell_folder(root: Path, cell: Cell) -> Path:
     return root / FOLDER / "data" / "cells" / cell.name
 
 
+def computed_folder(root: Path, cell: Cell) -> Path:
+    """Return where a cluster's worker puts a cell's results: its name says which code, features and settings."""
+    plan, folder = load_plan(root), root / FOLDER / "data"
+    made_of = [folder / "common.json"]
+    made_of += [folder / "features" / plan.studies[cell.study].source / split / STORE for split in SPLITS]
+    key = digest([settings_sha256(root, plan, cell), *map(file_sha256, made_of)])
+    return root / FOLDER / ".lsgmer" / "computed" / f"{cell.name}-{key[:16]}"
+
+
+def adopt(root: Path, cell: Cell) -> bool:
+    """Move what a cluster's worker computed for exactly this cell to its place; return whether there was any."""
+    computed = computed_folder(root, cell)
+    if not computed.is_dir():
+        return False
+    shutil.rmtree(cell_folder(root, cell), ignore_errors=True)
+    cell_folder(root, cell).parent.mkdir(parents=True, exist_ok=True)
+    computed.replace(cell_folder(root, cell))
+    print(f"{cell.name}: computed by a worker of the cluster", flush=True)
+    return True
+
+
 def settings_sha256(root: Path, plan: Plan, cell: Cell) -> str:
     """Return the digest of a cell's settings: parameters, protocol, variant, normalisation, training size and fold."""
     study, params = plan.studies[cell.study], cell_params(root, plan, cell)
     chosen = {
-        "params": params.sections(*params.keys()),
+        "params": params.sections(*CellParams.model_fields),
         "protocol": plan.sources[study.source].protocol.model_dump(mode="json"),
         "variant": plan.variants[cell.variant].model_dump(mode="json", exclude={"title"}),
         "normalise": study.normalise,
@@ -166,11 +191,16 @@ def load_card(folder: Path) -> CellCard:
     return read_record(folder / CARD, CellCard, "run `lsgmer experiments run`")
 
 
+def _run_or_adopt(root: Path, cell: Cell) -> None:
+    if not adopt(root, cell):
+        run(root, cell)
+
+
 def main() -> None:
     """Run the cell STUDY VARIANT FOLD SEED; the current folder is the project's experiments/."""
     study, variant, fold, seed = sys.argv[1:]
     cell = Cell("", study, variant, int(fold), int(seed))  # the grid only names DVC's stage
-    guarded(cell.name, lambda workspace: run(workspace.root.parent, cell))
+    guarded(cell.name, lambda workspace: _run_or_adopt(workspace.root.parent, cell))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from lsgmer.core.cluster import Runtime
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.records import SPLITS, canonical_json
-from lsgmer.core.sections import Part, RuntimeParams, Sections, parse, rebase
+from lsgmer.core.sections import Part, Sections, parse, rebase
 from lsgmer.core.stage import guarded
 from lsgmer.corpora.params import CorpusParams
 from lsgmer.corpora.readers import read_corpus
@@ -34,7 +35,7 @@ PAPERS = ("validation.json", "quarantine.csv")
 class SourceParams(Sections):
     """What manifest, validation and features read."""
 
-    runtime: RuntimeParams
+    runtime: Part[Runtime]
     corpus: CorpusParams
     manifest: ManifestParams
     validate_: Annotated[ValidateParams, Field(alias="validate")]

@@ -1,7 +1,8 @@
 """`lsgmer experiments run`: runs the stages of experiments/dvc.yaml in several single-threaded processes at once.
 
 DVC runs one stage at a time; here each worker runs `dvc repro --single-item` on one cell after another. The result is
-that of a plain `dvc repro experiments/dvc.yaml`, which then finds nothing left to do.
+that of a plain `dvc repro experiments/dvc.yaml`, which then finds nothing left to do. With `runtime.cluster` the cells
+are computed by its workers, and DVC, on this machine alone, takes what they computed.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from lsgmer.core.device import CORES
+from lsgmer.core.device import ONE_THREAD
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.process import OWNER, identity
 from lsgmer.core.progress import track
+from lsgmer.core.workers import Cluster, connected
 from lsgmer.experiments import timing
 from lsgmer.experiments.plan import FOLDER, Cell, Plan, cell_content, cell_source, load_plan, source_content
-from lsgmer.params import parse_params
+from lsgmer.experiments.remote import compute, item_of, last_line, log_of
+from lsgmer.params import load_params, parse_params
 from lsgmer.workspace import dvc
 
 STOP_S = 30.0
 PIPELINE = f"{FOLDER}/dvc.yaml"
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", CORES: "1"}
 
 
 def run(root: Path, quick: bool, jobs: int, grid: str | None) -> None:
@@ -58,12 +60,19 @@ def run(root: Path, quick: bool, jobs: int, grid: str | None) -> None:
         stale = _out_of_date(root)
         todo = [cell for cell in cells if cell.stage in stale]
         print(f"{len(cells) - len(todo)} of {len(cells)} cells are up to date; {len(todo)} to run", flush=True)
-        failed = _walk(root, todo, jobs, children)
+        failed: list[Cell] = []
         if todo:
+            log_of(root, todo[0]).parent.mkdir(parents=True, exist_ok=True)
+            scratch = root / FOLDER / ".lsgmer" / "scratch"
+            with connected(load_params(root / "params.yaml").runtime, scratch) as cluster:
+                failed = _walk(root, todo, jobs, children, cluster)
+                side_by_side = cluster.slots if cluster else jobs
+                if cluster:
+                    print(f"cells by worker: {cluster.said()}", flush=True)
             seconds = round(time.monotonic() - began, 1)
-            timing.note(root, quick, grid, timing.RunTime(cells=len(todo), jobs=jobs, seconds=seconds))
+            timing.note(root, quick, grid, timing.RunTime(cells=len(todo), jobs=side_by_side, seconds=seconds))
     if failed:
-        named = "\n".join(f"  {cell.name}: {_log(root, cell)}" for cell in failed[:5])
+        named = "\n".join(f"  {cell.name}: {log_of(root, cell)}" for cell in failed[:5])
         raise LsgmerError(f"{len(failed)} of {len(todo)} cells failed; the others are kept. Their logs:\n{named}")
 
 
@@ -90,7 +99,7 @@ class Children:
         """
         command = [*dvc.DVC, "--wait-for-lock", "repro", "--single-item", f"{PIPELINE}:{stage}"]
         environment = {**dvc.environment(), **ONE_THREAD, OWNER: identity(os.getpid())}
-        with log.open("wb") if log else nullcontext() as output:
+        with log.open("ab") if log else nullcontext() as output:
             with self.lock:
                 if self.ended.is_set():
                     return 1
@@ -140,40 +149,57 @@ def _out_of_date(root: Path) -> frozenset[str]:
     return frozenset(name.rpartition(":")[2] for name in answer)
 
 
-def _walk(root: Path, todo: list[Cell], jobs: int, children: Children) -> list[Cell]:
-    """Run `todo` in `jobs` workers, with progress; return the cells that failed."""
-    waiting: queue.SimpleQueue[Cell] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[Cell, int]] = queue.SimpleQueue()
-    for cell in todo:
-        waiting.put(cell)
+Waiting = queue.SimpleQueue[Cell | None]  # None: no more
+Done = queue.SimpleQueue[tuple[Cell, int] | Exception]  # a cell with DVC's exit code, or why the cluster failed
+
+
+def _walk(root: Path, todo: list[Cell], jobs: int, children: Children, cluster: Cluster | None) -> list[Cell]:
+    """Run `todo` in `jobs` DVC processes, with progress; return the cells that failed. A cluster computes them first.
+
+    Raises LsgmerError when the cluster fails.
+    """
+    waiting: Waiting = queue.SimpleQueue()
+    done: Done = queue.SimpleQueue()
 
     def work() -> None:
-        with suppress(queue.Empty):
-            while True:
-                cell = waiting.get_nowait()
-                done.put((cell, children.repro(cell.stage, root, _log(root, cell))))
+        while cell := waiting.get():
+            done.put((cell, children.repro(cell.stage, root, log_of(root, cell))))
 
-    if todo:
-        _log(root, todo[0]).parent.mkdir(parents=True, exist_ok=True)
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(todo)))]
-    for worker in workers:
-        worker.start()
+    def feed() -> None:
+        _feed(root, todo, cluster, waiting, done)
+        for _ in range(jobs):
+            waiting.put(None)
+
+    for target in (feed, *[work] * min(jobs, len(todo))):
+        threading.Thread(target=target, daemon=True).start()
     failed = []
     for _ in track(range(len(todo)), len(todo), "cells"):
-        cell, code = done.get()
+        outcome = done.get()
+        if isinstance(outcome, Exception):
+            raise outcome
+        cell, code = outcome
         if code:
             failed.append(cell)
-            print(f"{cell.name} failed: {_last_line(_log(root, cell))}", file=sys.stderr, flush=True)
+            print(f"{cell.name} failed: {last_line(log_of(root, cell))}", file=sys.stderr, flush=True)
     return failed
 
 
-def _log(root: Path, cell: Cell) -> Path:
-    return root / FOLDER / ".lsgmer" / "logs" / f"{cell.name}.log"
-
-
-def _last_line(path: Path) -> str:
-    lines = [line for line in path.read_text(errors="replace").splitlines() if "error" in line.lower()]
-    return lines[0] if lines else "see its log"
+def _feed(root: Path, todo: list[Cell], cluster: Cluster | None, waiting: Waiting, done: Done) -> None:
+    """Put each cell into `waiting` when DVC can run it: at once, or when a worker has computed it."""
+    for cell in todo:
+        log_of(root, cell).unlink(missing_ok=True)
+    if cluster is None:
+        for cell in todo:
+            waiting.put(cell)
+        return
+    try:
+        for place, failure in cluster.map(compute, [item_of(root, cell) for cell in todo]):
+            if failure:
+                done.put((todo[place], 1))
+            else:
+                waiting.put(todo[place])
+    except Exception as error:  # raised again by `_walk`
+        done.put(error)
 
 
 @contextmanager

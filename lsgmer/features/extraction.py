@@ -14,7 +14,9 @@ import numpy as np
 from lsgmer.core.device import encoding_processes
 from lsgmer.core.progress import track
 from lsgmer.core.records import SPLITS, EncoderSpec, Split, digest
+from lsgmer.core.workers import Cluster
 from lsgmer.features.helpers import Helpers, Readers, Task
+from lsgmer.features.on_cluster import encode_there
 from lsgmer.features.plan import Plan
 from lsgmer.features.readers import Readings
 from lsgmer.features.store import Frames
@@ -69,7 +71,12 @@ def missing(extraction: Extraction, parts: Parts) -> list[Task]:
 
 
 def extract(
-    extractions: Sequence[Extraction], parts: Parts, readings: Readings, readers: Readers, threads: int
+    extractions: Sequence[Extraction],
+    parts: Parts,
+    readings: Readings,
+    readers: Readers,
+    threads: int,
+    cluster: Cluster | None = None,
 ) -> None:
     """Encode every batch that has no shard yet. A shard appears whole or not at all.
 
@@ -79,6 +86,7 @@ def extract(
         readings: what helper processes make their readers of.
         readers: the readers of this process.
         threads: how many threads each process uses.
+        cluster: whose workers encode instead of this machine's processes; `publish` must have run.
 
     Raises:
         OSError: the disk is full; the message names the folder.
@@ -97,8 +105,11 @@ def extract(
             if done:
                 print(f"{what}: resuming: {done} of {total} batches already done", flush=True)
             with naming_full_disk(part.folder):
-                for _ in track(helpers.encode_next(len(tasks), readers), total, what, start=done):
+                encoding = encode_there(tasks, cluster) if cluster else helpers.encode_next(len(tasks), readers)
+                for _ in track(encoding, total, what, start=done):
                     pass
+    if cluster:
+        print(f"features: batches by worker: {cluster.said()}", flush=True)
 
 
 @contextmanager

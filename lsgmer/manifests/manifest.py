@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Manifest:
 
 def _canonical(utterance: Utterance) -> dict[str, Any]:
     """Return the row that is hashed: without a channel it is that of manifests which know of none."""
-    row = asdict(utterance)
+    row = utterance.as_row()
     return row if utterance.channel is not None else {name: row[name] for name in row if name != CHANNEL.name}
 
 

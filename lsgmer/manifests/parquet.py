@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ def read_utterances(path: Path, remedy: str) -> tuple[tuple[Utterance, ...], dic
 
 
 def _row(utterance: Utterance, facts: AudioFacts | None) -> dict[str, Any]:
-    row = asdict(utterance) | {"tags": list(utterance.tags), "numbers": sorted(utterance.numbers.items())}
+    row = utterance.as_row() | {"tags": list(utterance.tags), "numbers": sorted(utterance.numbers.items())}
     return row | {FACT + name: getattr(facts, name) if facts else None for name in NAMES}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from lsgmer.core.records import Seconds, Split
 
@@ -35,6 +36,13 @@ class Utterance:
     tags: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
     channel: int | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the fields by name, not copied: `asdict` copies deeply, which took half of a manifest's time."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+
+FIELDS = tuple(each.name for each in fields(Utterance))
 
 
 @dataclass(frozen=True, slots=True)

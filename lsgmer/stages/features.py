@@ -10,12 +10,14 @@ from typing import Any, cast
 
 import numpy as np
 
+from lsgmer.core.cluster import ExtractionRuntime
 from lsgmer.core.device import choose_device, set_threads
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace
 from lsgmer.core.records import MODALITIES, SPLITS, Labels, Modality, Split, digest
-from lsgmer.core.sections import ComputeParams, CorpusFolder, Part, Sections
+from lsgmer.core.sections import CorpusFolder, Part, Sections
 from lsgmer.core.stage import run_stage
+from lsgmer.core.workers import connected
 from lsgmer.encoders.build import Precomputed, TextEncoder
 from lsgmer.encoders.params import FeaturesParams, FinetuneParams, FinetunePart
 from lsgmer.features.automatic import AutomaticWords, transcribe_missing
@@ -23,6 +25,7 @@ from lsgmer.features.dialogues import has_text
 from lsgmer.features.extraction import Extraction, Parts, extract, naming_full_disk
 from lsgmer.features.links import link_encoders
 from lsgmer.features.normalise import Level, RunningLevel, levels_of
+from lsgmer.features.on_cluster import publish
 from lsgmer.features.plan import MOST, plan_batches
 from lsgmer.features.readers import SUMMARY, Encoder, Encoders, ModalityReader, Readings
 from lsgmer.features.store import Frames, Levels, write_split
@@ -36,7 +39,7 @@ TRANSCRIPTS = "transcripts"  # folder in scratch
 class Needs(Sections):
     """What the stage reads of params.yaml."""
 
-    runtime: Part[ComputeParams]
+    runtime: Part[ExtractionRuntime]
     corpus: Part[CorpusFolder]
     features: FeaturesParams
     train: Part[FinetunePart]
@@ -71,7 +74,11 @@ def run(workspace: Workspace, params: Needs) -> None:
     key = digest([manifest.sha256, *made_of]) if made_of else manifest.sha256
     work = {name: _extraction(name, readers[name], parts, params.features.batch_size, key, scratch) for name in readers}
     remove_all_but(scratch, {scratch / TRANSCRIPTS, *(part.folder for part in work.values())})
-    extract(list(work.values()), parts, readings, readers, params.runtime.threads)
+    threads = params.runtime.threads
+    with connected(params.runtime, workspace.scratch) as cluster:
+        if cluster:
+            publish(cluster, readings, workspace.data("validate"), threads)
+        extract(list(work.values()), parts, readings, readers, threads, cluster)
     label_text = embed_labels(manifest.labels, frozen["text"])
     training = training_level(work["audio"].frames("train", len(parts["train"]))) if mode != "none" else None
     cut = texts_cut(clean, encoders["text"], params.features.text.max_tokens)

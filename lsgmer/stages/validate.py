@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from lsgmer.core.cluster import ClusterParams
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.paths import Workspace, write_atomically
 from lsgmer.core.stage import run_stage
+from lsgmer.core.workers import connected
 from lsgmer.manifests.manifest import Manifest, load_rejected, write_csv
 from lsgmer.manifests.validated import write_validated
 from lsgmer.validation.checker import validate
-from lsgmer.validation.frame import audio_facts
+from lsgmer.validation.facts import audio_facts
 from lsgmer.validation.params import ValidationSections
 from lsgmer.validation.profile import profile_of
 from lsgmer.validation.report import (
@@ -32,7 +34,9 @@ def run(workspace: Workspace, params: Needs) -> None:
     manifest = Manifest.load(source, params.corpus.label_set)
     rejected = load_rejected(source)
     root = workspace.root / params.corpus.path
-    facts = audio_facts(manifest.utterances, root, params.validate_.processes)
+    any_audio = any(utterance.audio for utterance in manifest.utterances)
+    with connected(params.runtime if any_audio else ClusterParams(), workspace.scratch) as cluster:
+        facts = audio_facts(manifest.utterances, root, params.validate_.processes, cluster)
     docs = workspace.reports / "data_docs"
     verdict = validate(manifest, facts, rejected, params, docs)
     announce(verdict.report, docs)

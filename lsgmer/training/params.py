@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from lsgmer.core.sections import RuntimeParams, Section, Sections, Share
+from lsgmer.core.sections import Part, RuntimeParams, Section, Sections, Share
 from lsgmer.encoders.params import FinetunePart
 from lsgmer.model.params import ModelParams, ObjectiveParams
 
@@ -84,7 +84,7 @@ class ControlsParams(Section):
 class TrainingSections(Sections):
     """The sections that a training run reads; its card stores them unchanged."""
 
-    runtime: RuntimeParams
+    runtime: Part[RuntimeParams]
     model: ModelParams
     objective: ObjectiveParams
     train: TrainParams

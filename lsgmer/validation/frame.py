@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
-from lsgmer.audio import AudioFacts, facts
-from lsgmer.core.device import cores
-from lsgmer.core.errors import LsgmerError
-from lsgmer.core.progress import track
+from lsgmer.audio import AudioFacts
 from lsgmer.core.records import SPLITS
 from lsgmer.core.text import cut_text
 from lsgmer.manifests.manifest import Manifest
 from lsgmer.manifests.utterance import Utterance
 
-CHUNK = 8  # files per message to a worker
-DIGITS = 6  # the last bits of a mean differ between processors
-ROUNDED = ("rms_db", "peak", "clipping_share", "silence_share")
 COLUMNS = (
     *("id", "speaker", "session", "dialogue", "sex", "split", "emotion"),
     *("audio", "start_s", "end_s", "channel", "text"),
@@ -43,17 +33,6 @@ NUMBERS = (
 DERIVED = ("recording", "sha256", "content", "decode_error", "cut_error", "text_damage", "mixing")
 SHOWN = 40  # how many characters of damaged text a reason quotes
 _Cut = Mapping[Any, Any]  # column -> value
-
-
-def audio_facts(utterances: Sequence[Utterance], root: Path, processes: int) -> dict[str, AudioFacts]:
-    """Return the facts by id of every utterance with audio, its path relative to `root`.
-
-    Uses `processes` processes, 0 for every core, and shows progress. Raises LsgmerError when a worker dies.
-    """
-    spoken = [u for u in utterances if u.audio is not None]
-    jobs = [(root / str(u.audio), u.start_s, u.end_s, u.channel) for u in spoken]
-    found = track(_read_all(jobs, min(processes or cores(), len(jobs))), len(jobs), "audio facts")
-    return {utterance.id: fact for utterance, fact in zip(spoken, found, strict=True)}
 
 
 def to_frame(utterances: Sequence[Utterance], known: Mapping[str, AudioFacts]) -> pd.DataFrame:
@@ -173,29 +152,3 @@ def text_damage(text: str) -> str | None:
     if fixed != text:
         return f"mojibake: {text[:SHOWN]!r} was probably {fixed[:SHOWN]!r}"
     return None
-
-
-Job = tuple[Path, float | None, float | None, int | None]
-
-
-def _facts(job: Job) -> AudioFacts:
-    """Read one clip; a module-level function, so that worker processes can find it."""
-    fact = facts(*job)
-    known = {name: value for name in ROUNDED if (value := getattr(fact, name)) is not None}
-    return replace(fact, **{name: round(value, DIGITS) for name, value in known.items()})
-
-
-def _read_all(jobs: Sequence[Job], processes: int) -> Iterator[AudioFacts]:
-    """Yield the facts in the jobs' order."""
-    if processes <= 1:
-        yield from map(_facts, jobs)
-        return
-    # Not fork: the stage has threads. A fork server imports this module once, for all workers.
-    context = multiprocessing.get_context("forkserver")
-    try:
-        with ProcessPoolExecutor(processes, context) as pool:
-            yield from pool.map(_facts, jobs, chunksize=CHUNK)
-    except BrokenProcessPool:
-        raise LsgmerError(
-            "a process that reads audio was killed, perhaps for lack of memory; set validate.processes lower"
-        ) from None

@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from lsgmer.audio import AudioLimits, limits_in
+from lsgmer.core.cluster import ClusterParams
 from lsgmer.core.records import Seconds
 from lsgmer.core.sections import Part, Section, Sections, Share
 from lsgmer.manifests.params import CorpusContents, SplitParams
@@ -38,6 +39,7 @@ class ValidateParams(Section):
 class ValidationSections(Sections):
     """The sections that the data checks read."""
 
+    runtime: Part[ClusterParams]
     corpus: Part[CorpusContents]
     manifest: Part[SplitParams]
     validate_: Annotated[ValidateParams, Field(alias="validate")]

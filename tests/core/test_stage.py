@@ -20,11 +20,12 @@ from lsgmer.core.progress import track
 ROOT = Path(__file__).parents[2]
 STAGE = """
 import sys, time
+from lsgmer.core.cluster import Runtime
 from lsgmer.core.errors import PackagingRefused
-from lsgmer.core.sections import RuntimeParams, Sections
+from lsgmer.core.sections import Sections
 from lsgmer.core.stage import run_stage
 class Needs(Sections):
-    runtime: RuntimeParams
+    runtime: Runtime
 def body(workspace, params):
     print("started", flush=True)
     what = sys.argv[1]

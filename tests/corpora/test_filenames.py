@@ -20,7 +20,7 @@ from lsgmer.corpora.readers import read_corpus
 from lsgmer.manifests.utterance import is_left_out
 from lsgmer.params import parse_params, read_layers
 from lsgmer.stages import manifest
-from lsgmer.validation.frame import audio_facts
+from lsgmer.validation.facts import audio_facts
 from tests.support import file_names
 
 ROOT = Path(__file__).parents[2]

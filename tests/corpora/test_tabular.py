@@ -26,7 +26,7 @@ from lsgmer.commands.queries import TableSource, read_table
 from lsgmer.core.errors import LsgmerError
 from lsgmer.corpora.readers import read_corpus
 from lsgmer.corpora.tabular import read_rows
-from lsgmer.validation.frame import audio_facts
+from lsgmer.validation.facts import audio_facts
 from tests.corpora.test_table import params
 
 HEADER = ("id", "text", "emotion", "speaker")

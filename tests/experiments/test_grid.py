@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
@@ -102,15 +105,42 @@ def test_dvc_finds_nothing_left_to_do(project):
     assert "12 of 12 cells are up to date; 0 to run" in project.lsgmer("experiments", "run").output
 
 
-def test_a_changed_variant_runs_alone(project):
+def test_where_cells_run_makes_none_stale(project):
+    project.change_params("runtime.cluster=local:2")
+    done = project.run("dvc", "status", "experiments/dvc.yaml")
+    assert "up to date" in done.output, done.output
+
+
+def test_a_changed_variant_runs_alone_on_a_cluster_where_a_worker_is_killed(project):
     path = project.root / "experiments" / "params.yaml"
     plan = read_yaml(path)
     plan["variants"]["linear"]["set"] = {"controls.linear_c": 0.5}
     dump(path, plan)
     stale = project.lsgmer("experiments", "report")
     assert "4 are of other settings" in stale.output
-    done = project.lsgmer("experiments", "run", "--jobs", "2")
-    assert "8 of 12 cells are up to date; 4 to run" in done.output, done.output
+    experiments = project.root / "experiments"
+    process = project.start("lsgmer.cli", "experiments", "run", "--jobs", "2")
+    assert wait_for(lambda: bool(pids_of(experiments, "lsgmer.experiments.remote")), 120)
+    worker = psutil.Process(pids_of(experiments, "lsgmer.experiments.remote")[0]).parent()
+    worker.kill()
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert "8 of 12 cells are up to date; 4 to run" in output
+    assert "cells by worker: " in output
+    assert wait_for(lambda: not processes_in(project.root), 20)
+
+
+def test_a_cell_of_the_cluster_is_that_of_this_machine(project):
+    experiments = project.root / "experiments"
+    cell = experiments / "data" / "cells" / "own-linear-0-1"
+    assert not list((experiments / ".lsgmer" / "computed").iterdir())  # all were taken
+    found = {file.name: file.read_bytes() for file in cell.iterdir()}
+    shutil.rmtree(cell)
+    arguments = [sys.executable, "-m", "lsgmer.experiments.cell", "own", "linear", "0", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(project.root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(arguments, cwd=experiments, env=environment, capture_output=True, text=True, check=True)
+    assert "computed by a worker" not in done.stdout
+    assert {file.name: file.read_bytes() for file in cell.iterdir()} == found
 
 
 def test_the_report_has_every_variant_with_intervals_and_pictures(project):

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from lsgmer.core.costs import recorded
+from lsgmer.core.paths import Workspace
 from lsgmer.evaluation.records import GateDecision, Metrics, RuleResult
 from lsgmer.metrics import Interval, ModelMetrics
 
@@ -73,6 +75,7 @@ CONTENT = {
 if __name__ == "__main__":
     print(f"{sys.argv[1]} works")
     name, content = CONTENT[sys.argv[1]]
-    text, folder = content(), Path("data") / sys.argv[1]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(text)
+    with recorded(sys.argv[1], Workspace.here()):
+        text, folder = content(), Path("data") / sys.argv[1]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)

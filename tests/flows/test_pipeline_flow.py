@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -66,7 +67,7 @@ def test_command_with_nothing_to_do_says_so_without_prefect(done: Path) -> None:
 def test_model_that_does_not_pass_is_not_packaged(done: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = champions.read(Workspace(done))
     (done / "verdict.txt").write_text("HOLD")
-    state = pipeline(str(done), return_state=True)
+    state = pipeline(str(done), run="rejected", return_state=True)
     assert (state.type, state.name) == ("COMPLETED", "Rejected")
     assert "HOLD" in str(state.message)
     assert "floor: 0.8 against 0.9" in str(state.message)
@@ -74,7 +75,13 @@ def test_model_that_does_not_pass_is_not_packaged(done: Path, capfd: pytest.Capt
     assert "4/5 gate" in output
     assert "5/5 package" not in output
     assert champions.read(Workspace(done)) == before
-    assert report(state, Workspace(done)) == 3
+    assert report(state, Workspace(done), "rejected") == 3
+    shown = capfd.readouterr().out
+    assert re.search("^package +skipped: the gate did not pass$", shown, re.MULTILINE)
+    assert re.search("^train +skipped: up to date$", shown, re.MULTILINE)
+    assert re.search(r"^gate +\d+\.\d s +\d+\.\d s +\d+ MiB  \d+\.\d s: .+ \(CPU [+-]\d+%\)$", shown, re.MULTILINE), (
+        shown
+    )
     assert nothing_to_do(Workspace(done))  # asked again, it stays rejected at once
 
 

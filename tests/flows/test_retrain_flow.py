@@ -80,7 +80,13 @@ def test_failure_leaves_papers_a_log_line_and_a_call(done: Path, webhook: Any) -
     assert "the roof is on fire" in run["message"]
     assert got.get(timeout=5) == run
     folder = done / "runs" / run["id"]
-    assert {p.name for p in folder.iterdir()} == {"run.json", "report.md", "dvc.lock", "params.yaml"}
+    assert {p.name for p in folder.iterdir()} == {"run.json", "report.md", "dvc.lock", "params.yaml", "costs.json"}
+    spent = {line["stage"]: line for line in json.loads((folder / "costs.json").read_text())["stages"]}
+    assert (spent["train"]["cost"]["run"], spent["train"]["cost"]["completed"]) == (run["id"], False)
+    assert spent["train"]["before"]["completed"]
+    assert spent["make@sample"]["skipped"] == "skipped: up to date"
+    assert spent["gate"]["skipped"] == "not reached"
+    assert "| train | " in (folder / "report.md").read_text()
     (line,) = (done / ".lsgmer/events.log").read_text().splitlines()
     assert json.loads(line)["state"] == "Failed"
 
@@ -91,7 +97,8 @@ def test_unchanged_keeps_papers_and_tells_nobody(done: Path, webhook: Any, capsy
     assert (state.type, state.name) == ("COMPLETED", "Unchanged")
     run = runs(done)[0]
     names = {p.name for p in (done / "runs" / run["id"]).iterdir()}
-    assert names == {"run.json", "report.md", "dvc.lock", "params.yaml", "metrics.json", "gate.json", "package.json"}
+    results = {"metrics.json", "gate.json", "package.json"}
+    assert names == {"run.json", "report.md", "dvc.lock", "params.yaml", "costs.json", *results}
     assert run["bento"] == run["champion"]
     assert got.empty()
     assert "──" not in capsys.readouterr().out  # no stage was started

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from lsgmer.audio import AudioFacts
 from lsgmer.core.errors import LsgmerError
 from lsgmer.core.hashing import file_sha256
 from lsgmer.core.paths import Workspace
-from lsgmer.core.records import Label, Labels
+from lsgmer.core.records import Label, Labels, digest
 from lsgmer.manifests.manifest import Manifest, load_rejected
 from lsgmer.manifests.parquet import read_utterances
 from lsgmer.manifests.utterance import Note, RejectedRow, Utterance, is_left_out
@@ -215,3 +215,10 @@ def test_the_stage_turns_a_table_into_a_manifest(tmp_path, capsys):
     rejected = load_rejected(tmp_path / "data/manifest")
     assert [is_left_out(row) for row in rejected] == [True, False]
     assert "18 utterances" in capsys.readouterr().out
+
+
+def test_a_row_without_copies_is_the_row_that_was_always_hashed():
+    """Manifests written before `as_row` keep their content hash."""
+    one = Utterance("a", "c", "s", "x", "happy", "train", tags=("noisy",), numbers={"valence": 0.5}, channel=1)
+    assert one.as_row() == asdict(one)
+    assert digest(one.as_row()) == digest(asdict(one))

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,6 +37,8 @@ from lsgmer.manifests.utterance import Utterance
 from lsgmer.manifests.validated import ValidatedManifest, ValidationReport, write_validated
 from lsgmer.params import Params, load_params
 from lsgmer.stages.features import Needs, choose_device, run
+from tests.support import dask
+from tests.support.project import wait_for
 from tests.support.tiny import WORDS, save_roberta
 
 ROOT = Path(__file__).parents[2]
@@ -453,3 +456,27 @@ def test_only_the_training_split_has_perturbed_copies(reference: Path, roberta: 
     assert quiet.audio[:, :20].mean() < loud.audio[:, :20].mean() - 0.1, "log-mel power is lower"
     if loud.text is not None:
         np.testing.assert_allclose(quiet.text, loud.text, atol=1e-6)
+
+
+def test_a_cluster_writes_the_same_bytes_also_when_a_worker_is_killed(
+    reference: Path, tmp_path: Path, roberta: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("distributed", reason="the extra lsgmer[cluster] is not installed")
+    root = tmp_path / "workspace"
+    killed: list[int] = []
+
+    def kill() -> None:
+        if wait_for(lambda: bool(shards(root)), 120):
+            workers[0].kill()
+            killed.append(len(shards(root)))
+
+    with dask.cluster(2, tmp_path) as (address, workers):
+        params = make_workspace(root, roberta, f"runtime.cluster={address}")
+        killer = threading.Thread(target=kill)
+        killer.start()
+        run(Workspace(root), Needs.of(params))
+        killer.join()
+        assert workers[0].wait(10) == -signal.SIGKILL
+    assert killed[0] < 31, "it was over before a worker was killed"
+    assert "features: batches by worker: " in capfd.readouterr().out
+    assert content(root) == content(reference)

@@ -12,8 +12,9 @@ from lsgmer.audio import AudioFacts
 from lsgmer.core.records import Label, Labels
 from lsgmer.manifests.manifest import Manifest
 from lsgmer.manifests.utterance import Utterance
-from lsgmer.validation import frame
-from lsgmer.validation.frame import add_reach, audio_facts, groups, text_damage, to_frame
+from lsgmer.validation import facts
+from lsgmer.validation.facts import audio_facts
+from lsgmer.validation.frame import add_reach, groups, text_damage, to_frame
 
 LABELS = Labels(items=(Label(name="sad", description="low"), Label(name="happy", description="bright")))
 
@@ -109,12 +110,12 @@ def test_groups_count_the_corpus_and_share_the_kept():
 def test_a_worker_that_dies_is_explained(clips, monkeypatch):
     root, made = clips
 
-    class Dying(frame.ProcessPoolExecutor):
+    class Dying(facts.ProcessPoolExecutor):
         def map(self, function, jobs, **options):
             yield self.submit(__import__("os")._exit, 1).result()
 
-    monkeypatch.setattr(frame, "ProcessPoolExecutor", Dying)
-    with pytest.raises(frame.LsgmerError, match=r"set validate.processes lower"):
+    monkeypatch.setattr(facts, "ProcessPoolExecutor", Dying)
+    with pytest.raises(facts.LsgmerError, match=r"set validate.processes lower"):
         audio_facts(made, root, 2)
 
 
