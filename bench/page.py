@@ -69,11 +69,20 @@ def _seconds(value: float) -> str:
     return f"{1000 * value:.1f} ms" if value < 1 else f"{value:.1f} s"
 
 
+def whole(results: Sequence[Row]) -> list[Row]:
+    """Return `results` without DVC's part where not all stages ran: it would be that of a few stages only."""
+    kept = []
+    for each in results:
+        stages = {name: cost for name, cost in each["stages"].items() if name != "DVC" or "package" in each["stages"]}
+        kept.append({**each, "stages": stages})
+    return kept
+
+
 def growth_table(results: Sequence[Row]) -> str:
     """Return CPU seconds, wall seconds and peak memory per stage and size, with the command for what is missing."""
     parts = []
     for kind, sizes in SIZES.items():
-        found = {each["utterances"]: each["stages"] for each in results if each["kind"] == kind}
+        found = {each["utterances"]: each["stages"] for each in whole(results) if each["kind"] == kind}
         header = (kind, *(f"{size:,}" for size in sizes), "per 1,000 more", "from")
         rows = [
             (stage, *(_cell(found.get(size, {}).get(stage)) for size in sizes), *_growth(found, stage))
@@ -98,12 +107,7 @@ def _cell(cost: Row | None) -> str:
 
 
 def slope(found: Mapping[int, Mapping[str, Row]], stage: str, what: str) -> tuple[float, float, list[int]] | None:
-    """Return (per utterance, fixed, sizes) of `what` by the two largest sizes at which `stage` was measured.
-
-    DVC's part is that of whole pipelines only.
-    """
-    if stage == "DVC":
-        found = {size: stages for size, stages in found.items() if "package" in stages}
+    """Return (per utterance, fixed, sizes) of `what` by the two largest sizes at which `stage` was measured."""
     sizes = sorted(size for size, stages in found.items() if stages.get(stage, {}).get(what) is not None)[-2:]
     if len(sizes) < 2:
         return None
@@ -124,7 +128,7 @@ def _growth(found: Mapping[int, Mapping[str, Row]], stage: str) -> tuple[str, st
 
 def plan_table(results: Sequence[Row]) -> str:
     """Return what 10 million utterances of text would cost by the measured slopes, without the fixed part."""
-    found = {each["utterances"]: each["stages"] for each in results if each["kind"] == "text"}
+    found = {each["utterances"]: each["stages"] for each in whole(results) if each["kind"] == "text"}
     rows = []
     for stage in STAGES:
         cpu, memory, disk = (slope(found, stage, name) for name in ("cpu_s", "peak_memory_mib", "disk_mib"))
@@ -146,7 +150,7 @@ def draw(results: Sequence[Row], path: Path = PLOT) -> None:
         for kind, style in (("text", "-"), ("audio", ":")):
             points = [
                 (each["utterances"], each["stages"][stage])
-                for each in results
+                for each in whole(results)
                 if each["kind"] == kind and stage in each["stages"]
             ]
             for axes, what in ((left, "cpu_s"), (right, "peak_memory_mib")):
@@ -175,7 +179,7 @@ def draw(results: Sequence[Row], path: Path = PLOT) -> None:
         ylabel="peak memory (MiB)",
         title="of the stage's processes together",
     )
-    left.legend(fontsize=8)
+    figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="outside right upper")
     path.parent.mkdir(parents=True, exist_ok=True)
     with rc_context({"svg.hashsalt": path.name}):
         figure.savefig(path, metadata={"Software": None})
