@@ -15,7 +15,7 @@ from lsgmer.core.text import markdown_table
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
-PLOT = ROOT / "docs" / "performance" / "growth.png"
+PLOT = ROOT / "docs" / "performance" / "growth.svg"
 STAGES = ("manifest", "validate", "features", "train", "controls", "evaluate", "package", "DVC")
 SIZES = {"text": (1_000, 10_000, 100_000), "audio": (1_000, 10_000)}
 PLANNED = 10_000_000
@@ -182,4 +182,4 @@ def draw(results: Sequence[Row], path: Path = PLOT) -> None:
     figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="outside right upper")
     path.parent.mkdir(parents=True, exist_ok=True)
     with rc_context({"svg.hashsalt": path.name}):
-        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(path, format="svg", metadata={"Date": None})

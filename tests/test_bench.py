@@ -89,8 +89,8 @@ def test_the_page_in_docs_holds_what_was_measured(tmp_path):
     assert page.put(text, "plan", page.plan_table(results)) == text
     for row in json.loads((folder / "paired.json").read_text()):
         assert f"| {row['name']} | {row['what']} | {row['control_is']} |" in text
-    page.draw(results, tmp_path / "growth.png")
-    assert (tmp_path / "growth.png").read_bytes()[:4] == b"\x89PNG"
+    page.draw(results, tmp_path / "growth.svg")
+    assert "<svg" in (tmp_path / "growth.svg").read_text()
 
 
 def test_rows_that_need_a_workspace_say_how_to_make_it(tmp_path, monkeypatch):
