@@ -78,7 +78,7 @@ def make(root: Path, rows: Sequence[tuple[str, float]], overrides: Sequence[str]
 
 def facts(root: Path) -> None:
     """Read the audio facts of the workspace, as validation does, and write the validated manifest."""
-    from lsgmer.validation.frame import audio_facts
+    from lsgmer.validation.facts import audio_facts
 
     params = load_params(Path("params.yaml"), json.loads((root / "overrides.json").read_text()))
     manifest = Manifest.load(root / "data" / "manifest", params.corpus.label_set)
