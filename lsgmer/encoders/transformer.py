@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,10 +24,29 @@ def load_transformer(files: EncoderFiles, layer: int | None, device: str) -> Any
     Output `last_hidden_state` then equals the full model's `hidden_states[layer]`; 0 is the input of the
     first block. Raises LsgmerError if weights are missing or the model has no such layer.
     """
+    model = load_frozen(AutoModel, files.folder, "encoder", device, UNUSED)
+    _cut(model, layer, files)
+    return model
+
+
+def load_frozen(kind: Any, folder: Path, called: str, device: str, unused: tuple[str, ...] = ()) -> Any:
+    """Return the float32 model in `folder`, in eval mode and without gradients.
+
+    Args:
+        kind: the class of transformers that reads it, such as AutoModel.
+        folder: holds the configuration and safetensors weights; nothing else is read, and no code in it is run.
+        called: what it is, for an error.
+        device: where it is put.
+        unused: beginnings of the names of weights that may be missing.
+
+    Raises:
+        LsgmerError: it cannot be loaded, or weights are missing.
+
+    """
     quiet()
     try:
-        model, report = AutoModel.from_pretrained(
-            files.folder,
+        model, report = kind.from_pretrained(
+            folder,
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,
@@ -34,11 +54,10 @@ def load_transformer(files: EncoderFiles, layer: int | None, device: str) -> Any
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise LsgmerError(f"{files.folder}: transformers cannot load this encoder: {error}") from error
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith(UNUSED))
+        raise LsgmerError(f"{folder}: transformers cannot load this {called}: {error}") from error
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith(unused))
     if missing:
-        raise LsgmerError(f"{files.folder}: {len(missing)} weights are missing and would be random: {missing[:3]} ...")
-    _cut(model, layer, files)
+        raise LsgmerError(f"{folder}: {len(missing)} weights are missing and would be random: {missing[:3]} ...")
     return model.eval().requires_grad_(False).to(device)
 
 

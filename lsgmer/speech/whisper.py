@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor
 
 from lsgmer.audio import Waveform, resample
@@ -14,7 +13,7 @@ from lsgmer.core.errors import LsgmerError
 from lsgmer.core.records import TranscriberSpec
 from lsgmer.core.source import library_versions
 from lsgmer.encoders.params import TranscribeParams
-from lsgmer.encoders.transformer import quiet
+from lsgmer.encoders.transformer import load_frozen, quiet
 from lsgmer.encoders.weights import EncoderFiles
 from lsgmer.speech.rejection import DOUBT, MIN_LOG_PROBABILITY, Heard, token_cap
 
@@ -30,20 +29,9 @@ class Whisper:
         self._device, self._folder = device, files.folder
         try:
             self._processor = AutoProcessor.from_pretrained(files.folder, local_files_only=True)
-            model, report = AutoModelForSpeechSeq2Seq.from_pretrained(
-                files.folder,
-                dtype=torch.float32,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise LsgmerError(f"{files.folder}: transformers cannot load this recogniser: {error}") from error
-        if report["missing_keys"]:
-            names = sorted(report["missing_keys"])
-            raise LsgmerError(f"{files.folder}: {len(names)} weights are missing and would be random: {names[:3]} ...")
-        self._model = model.eval().requires_grad_(False).to(device)
+        self._model = load_frozen(AutoModelForSpeechSeq2Seq, files.folder, "recogniser", device)
         self._rate = int(self._processor.feature_extractor.sampling_rate)
         self._asked = self._language(params.language)
         self.spec = TranscriberSpec(
