@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from lsgmer.commands.texts import csv_text, json_text
 from lsgmer.conversations.records import Analysis, TimelineTurn
 from lsgmer.core.text import clock
 
@@ -34,18 +32,12 @@ def as_json(outcomes: Sequence[Outcome]) -> str:
         }
         for outcome in outcomes
     ]
-    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    return json_text(rows)
 
 
 def as_csv(outcomes: Sequence[Outcome]) -> str:
     """Return one row per turn, a column per label's probability; a call that failed is one row with its error."""
-    rows = [row for outcome in outcomes for row in _rows(outcome)]
-    columns = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text([row for outcome in outcomes for row in _rows(outcome)])
 
 
 def as_table(outcomes: Sequence[Outcome]) -> str:

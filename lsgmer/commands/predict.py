@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lsgmer.commands import remote
 from lsgmer.commands.models import champion_of
 from lsgmer.commands.queries import Query, TableSource, before, gather
+from lsgmer.commands.texts import csv_text, json_text
 from lsgmer.core.errors import ExitCode, LsgmerError, ParamsError
 from lsgmer.core.paths import Workspace, check_output, write_atomically
 from lsgmer.core.process import native_stderr_off
@@ -121,18 +119,12 @@ def answers(workspace: Workspace, sources: Sequence[Query], transcriber: str | N
 
 def as_json(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as indented JSON."""
-    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    return json_text(rows)
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as CSV, a column per label's probability."""
-    flat = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(key for row in sorted(flat, key=len, reverse=True) for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
+    return csv_text([_flat(row) for row in rows])
 
 
 def as_table(rows: Sequence[dict[str, Any]]) -> str:
