@@ -165,20 +165,10 @@ def draw(results: Sequence[Row], path: Path = PLOT) -> None:
                         color=f"C{number}",
                         label=label,
                     )
-    left.set(
-        xscale="log",
-        yscale="log",
-        xlabel="utterances",
-        ylabel="CPU time (s)",
-        title="circles: text; squares: audio + text",
-    )
-    right.set(
-        xscale="log",
-        yscale="log",
-        xlabel="utterances",
-        ylabel="peak memory (MiB)",
-        title="of the stage's processes together",
-    )
+    for axes in (left, right):
+        axes.set(xscale="log", yscale="log", xlabel="utterances")
+    left.set(ylabel="CPU time (s)", title="circles: text; squares: audio + text")
+    right.set(ylabel="peak memory (MiB)", title="of the stage's processes together")
     figure.legend(*left.get_legend_handles_labels(), fontsize=8, loc="outside right upper")
     path.parent.mkdir(parents=True, exist_ok=True)
     with rc_context({"svg.hashsalt": path.name}):
