@@ -21,7 +21,7 @@ LAST_TICK = 0.95  # of the width: a later one would be cut off
 
 @dataclass(frozen=True, slots=True)
 class Tones:
-    """Which colour, by its class in style.css, stands for which emotion."""
+    """Which emotion has which colour: the name of its class in style.css."""
 
     labels: Sequence[str]
 

@@ -202,7 +202,7 @@ class Client:
         speakers: Sequence[str] = (),
         negative: Sequence[str] | None = None,
     ) -> Live:
-        """Connect for a conversation that goes on now: `rate` in Hz; the others as in `start_analysis`."""
+        """Connect for a conversation while it is spoken: `rate` in Hz; the others as in `start_analysis`."""
         return Live(self._transport, rate, channels, transcribe, speakers, negative)
 
     def _object(self, path: str) -> dict[str, Any]:
@@ -213,7 +213,7 @@ class Client:
 
 
 def _part(source: Audio, name: str) -> tuple[str, BinaryIO]:
-    """Return a file as httpx sends it. Only its suffix is told: a name may say whose recording it is."""
+    """Return a file as httpx sends it. Only its suffix is sent: a name may say whose recording it is."""
     if isinstance(source, bytes):
         return name, BytesIO(source)
     try:

@@ -43,7 +43,7 @@ class Job:
 
         Args:
             progress: is called with each status, about every two seconds.
-            timeout_s: how long to wait; None: as long as it takes. The job goes on when the time is over.
+            timeout_s: how long to wait; None: as long as it takes. The job continues when the time is over.
 
         Raises:
             ClientError: the analysis failed or was cancelled, the time is over, or the service does not answer.

@@ -272,19 +272,13 @@ def estimate(
     found = dict(zip(ready, estimator.predict(places, list(ready.values()), levels) if ready else [], strict=True))
     entries = []
     for i, (_, warnings) in inputs.items():
-        turn = turns[i]
         notes = [*warnings, *([remarks[i]] if i in remarks else [])]
         fields = {} if i not in found else _fields(found[i])
         notes += found[i].warnings if i in found else ()
         entries.append(
             TimelineTurn(
                 index=i,
-                start_s=turn.start_s,
-                end_s=turn.end_s,
-                speaker=turn.speaker,
-                channel=turn.channel,
-                text=turn.text,
-                automatic=turn.automatic,
+                **turns[i].model_dump(),
                 error=errors.get(i),
                 warnings=tuple(notes),
                 **fields,

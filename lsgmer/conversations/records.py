@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import Field
 
 from lsgmer.core.records import Modality, Record, Seconds
-from lsgmer.turns.turn import Turn
 
 
 class TimelineTurn(Record):
@@ -40,18 +39,6 @@ class TimelineTurn(Record):
     def duration_s(self) -> Seconds:
         """How long it lasts."""
         return self.end_s - self.start_s
-
-    @property
-    def turn(self) -> Turn:
-        """The turn without what the model says."""
-        return Turn(
-            start_s=self.start_s,
-            end_s=self.end_s,
-            speaker=self.speaker,
-            channel=self.channel,
-            text=self.text,
-            automatic=self.automatic,
-        )
 
 
 class SpeakerSummary(Record):

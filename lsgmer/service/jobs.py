@@ -100,9 +100,9 @@ class JobStore:
         self.write(job)
         return job
 
-    def path(self, job: Job | str) -> Path:
+    def path(self, job: Job) -> Path:
         """Return the folder of a job."""
-        return self.folder / (job if isinstance(job, str) else job.id)
+        return self.folder / job.id
 
     def write(self, job: Job) -> None:
         """Keep the job's record."""

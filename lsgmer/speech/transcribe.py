@@ -23,7 +23,7 @@ from lsgmer.speech.silero import PACKAGED as VOICE_ACTIVITY
 from lsgmer.speech.silero import WEIGHTS_SHA256 as VOICE_ACTIVITY_SHA256
 from lsgmer.speech.silero import Silero
 from lsgmer.speech.transcript import Transcript
-from lsgmer.speech.voice_activity import Span, TurnRules, find_turns
+from lsgmer.speech.voice_activity import Span, TurnRules, find_spans
 
 LONGEST_S = 12.0  # of a piece: recognisers lose the thread in longer ones
 JOINED_S = 1.0  # stretches of speech with shorter pauses are read together, because words are recognised by context
@@ -58,7 +58,7 @@ class Transcriber:
         """Return the words in `wave` (any sample rate), or none and the reason. One at a time, on one thread."""
         wave = resample(wave, MoonshineDecoder.sample_rate)
         samples = np.asarray(wave.samples, dtype=np.float32)
-        spans = pieces(find_turns([samples], wave.sample_rate, self._voices, TurnRules(longest_s=LONGEST_S)))
+        spans = pieces(find_spans([samples], wave.sample_rate, self._voices, TurnRules(longest_s=LONGEST_S)))
         if not spans:
             return Transcript(text="", reason=NO_SPEECH)
         heard = [self._hear(samples, span, wave.sample_rate) for span in spans]

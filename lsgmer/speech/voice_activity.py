@@ -137,7 +137,7 @@ class TurnFinder:
         return max(self._free_s, frame * FRAME_S - self.rules.before_s, 0.0)
 
 
-def find_turns(
+def find_spans(
     pieces: Iterable[Array], sample_rate: int, model: Silero | None = None, rules: TurnRules | None = None
 ) -> list[Span]:
     """Return the turns in the samples (N,) of one channel, which may come in any pieces."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lsgmer.audio import Waveform, decode, resample
 from lsgmer.speech.resampling import StreamResampler
 from lsgmer.speech.silero import Silero
-from lsgmer.speech.voice_activity import Span, TurnFinder, TurnRules, find_turns
+from lsgmer.speech.voice_activity import Span, TurnFinder, TurnRules, find_spans
 
 Array = np.ndarray[Any, Any]
 NEMO = Path(__file__).parents[3] / "shared/data/nemo"
@@ -54,7 +54,7 @@ def split(samples: Array, sizes: list[int]) -> list[Array]:
 
 
 def test_each_recording_is_a_turn_at_its_time(model: Silero, call: tuple[Array, list[Span]]) -> None:
-    found = find_turns([call[0]], RATE, model)
+    found = find_spans([call[0]], RATE, model)
     assert len(found) == len(call[1])
     for one, known in zip(found, call[1], strict=True):
         assert abs(one.start_s - known.start_s) < 0.3
@@ -65,7 +65,7 @@ def test_each_recording_is_a_turn_at_its_time(model: Silero, call: tuple[Array, 
 @settings(max_examples=8, deadline=None)
 def test_the_pieces_do_not_matter(sizes: list[int], model: Silero, call: tuple[Array, list[Span]]) -> None:
     samples = call[0][: 12 * RATE]
-    assert find_turns(split(samples, sizes), RATE, model) == find_turns([samples], RATE, model)
+    assert find_spans(split(samples, sizes), RATE, model) == find_spans([samples], RATE, model)
 
 
 def test_a_turn_is_reported_soon_after_its_end(model: Silero, call: tuple[Array, list[Span]]) -> None:
@@ -84,13 +84,13 @@ def test_what_is_no_voice_is_no_turn(kind: str, model: Silero) -> None:
         "tone": 0.3 * np.sin(2 * np.pi * 440 * seconds),
         "chords": sum(0.1 * np.sin(2 * np.pi * f * seconds) for f in (262, 330, 392)) * (np.sin(4 * seconds) > 0),
     }
-    assert find_turns([np.asarray(sounds[kind], np.float32)], RATE, model) == []
+    assert find_spans([np.asarray(sounds[kind], np.float32)], RATE, model) == []
 
 
 def test_long_speech_is_cut_without_losing_any(model: Silero, call: tuple[Array, list[Span]]) -> None:
     start, end = (round(edge * RATE) for edge in (call[1][0].start_s + 0.2, call[1][0].end_s - 0.2))
     speech = np.tile(call[0][start:end], 12)
-    found = find_turns([speech], RATE, model, TurnRules(longest_s=4.0, cut_within_s=2.0))
+    found = find_spans([speech], RATE, model, TurnRules(longest_s=4.0, cut_within_s=2.0))
     assert len(found) > 3
     assert all(span.end_s - span.start_s <= 4.2 for span in found)
     gaps = [after.start_s - before.end_s for before, after in pairwise(found)]
