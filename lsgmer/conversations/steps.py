@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+from lsgmer.core.lines import whole_lines
 from lsgmer.core.paths import write_atomically
 
 
@@ -64,15 +65,7 @@ class FolderSteps:
 
     def lines(self, name: str) -> list[dict[str, Any]]:
         """Return the whole lines of NAME.jsonl, and drop what follows them."""
-        path = self.folder / f"{name}.jsonl"
-        if not path.exists():
-            return []
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            with path.open("r+b") as file:
-                file.truncate(len(whole))
-        return [json.loads(line) for line in whole.splitlines()]
+        return [json.loads(line) for line in whole_lines(self.folder / f"{name}.jsonl")]
 
     def append(self, name: str, lines: list[dict[str, Any]]) -> None:
         """Append to NAME.jsonl."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lsgmer.audio import Waveform, decode
+from lsgmer.core.lines import whole_lines
 from lsgmer.core.progress import track
 from lsgmer.core.records import TranscriberSpec, digest
 from lsgmer.features.dialogues import has_text
@@ -98,12 +99,7 @@ class _Notes:
             file.write(f"{line}\n")
 
     def _lines(self) -> Iterator[tuple[str, str, Transcript]]:
-        content = self._path.read_bytes() if self._path.is_file() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:  # a killed process leaves half a line
-            with self._path.open("r+b") as file:
-                file.truncate(len(whole))
-        for line in whole.splitlines():
+        for line in whole_lines(self._path):
             with suppress(ValueError, KeyError, TypeError):
                 one = json.loads(line)
                 yield one["id"], one["sound"], Transcript.model_validate(one["words"])

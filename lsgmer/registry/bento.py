@@ -23,7 +23,7 @@ CODE = ("lsgmer", "serving")  # where a Bento's code is, including that of older
 SERVED = (
     "lsgmer/__init__.py",
     *(f"lsgmer/core/{name}.py" for name in ("__init__", "device", "errors", "hashing", "paths", "process")),
-    *(f"lsgmer/core/{name}.py" for name in ("records", "sections", "source", "text")),
+    *(f"lsgmer/core/{name}.py" for name in ("lines", "records", "sections", "source", "text")),
     "lsgmer/audio.py",
     "lsgmer/containers.py",
     "lsgmer/metrics.py",
