@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from lsgmer.core.records import Modality, Record, Seconds
+from lsgmer.turns.turn import Turn
 
 
 class TimelineTurn(Record):
@@ -39,6 +40,11 @@ class TimelineTurn(Record):
     def duration_s(self) -> Seconds:
         """How long it lasts."""
         return self.end_s - self.start_s
+
+    @property
+    def turn(self) -> Turn:
+        """The turn without what the model says: as it is given to another analysis."""
+        return Turn.model_validate({name: getattr(self, name) for name in Turn.model_fields})
 
 
 class SpeakerSummary(Record):
